@@ -77,10 +77,14 @@ def _axis(calls: CallTable, name: str) -> _Axis:
         ids = calls[name if name in ROWS else "labels"].astype(np.int64) + 1  # 0 means "none"
         present, codes = _numbered(ids, int(ids.max()) + 1 if len(ids) else 0)
         if name in ROWS:
-            return _Axis(codes, len(present), _Texts(calls, present - 1))
-        names = texts(calls.store, (present - 1).tolist())
-        return _named([label(names.get(number), name[4:]) for number in (present - 1).tolist()], codes)
+            return _Axis(codes, len(present), lambda numbers: _names(calls, (present - 1)[list(numbers)].tolist()))
+        return _named([label(text, name[4:]) for text in _names(calls, (present - 1).tolist())], codes)
     return _named([values_of(row, name)[0] for row in calls.dimensions], calls.dimension_ids)
+
+
+def _names(calls: CallTable, ids: Sequence[int]) -> list[str | None]:
+    names = texts(calls.store, ids)
+    return [names.get(number) for number in ids]
 
 
 def _named(values: Sequence[str | None], codes: Array) -> _Axis:
@@ -117,16 +121,3 @@ def _time(name: str, number: int) -> str:
     seconds = number * (TIMES[name] or 86400) + (4 * 86400 if name == "week" else 0)
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     return when.strftime({"hour": "%Y-%m-%d %H:00", "month": "%Y-%m"}.get(name, "%Y-%m-%d"))
-
-
-class _Texts:
-    """Lookup of user or session names, which may be as many as calls: only names that are shown are read."""
-
-    def __init__(self, calls: CallTable, ids: Array) -> None:
-        self._store = calls.store
-        self._ids = ids
-
-    def __call__(self, numbers: Sequence[int]) -> list[str | None]:
-        ids = self._ids[list(numbers)].tolist()
-        names = texts(self._store, ids)
-        return [names.get(number) for number in ids]
