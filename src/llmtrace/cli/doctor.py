@@ -16,7 +16,7 @@ from .._process import forget_warnings, logged_warnings
 from .._settings import ConfigError, Settings, load
 from .._settings.environment import variable
 from ..export.otlp.payload import Payload
-from ..export.routes import names, spool_folder, transport
+from ..export.routes import Routes, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
 from ..integrations.contract import Integration
 from ..integrations.registry import INTEGRATIONS
@@ -171,7 +171,7 @@ def _destinations(report: DoctorReport, settings: Settings) -> None:
 
 def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> None:
     selecting = (f"OTEL_{signal.name.upper()}_EXPORTER", *signal.variables("ENDPOINT"))
-    exporters = names(settings, signal)
+    exporters = Routes(settings).names(signal)
     for name in exporters:
         if name.startswith("otlp"):
             _endpoint(report, name, signal)

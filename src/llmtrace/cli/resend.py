@@ -13,7 +13,7 @@ from .._settings.environment import overridden, variable
 from ..export.bridging import bridges_for, translate
 from ..export.otlp.payload import Payload, Unencodable
 from ..export.otlp.transport import Transport
-from ..export.routes import names, protocol, transport
+from ..export.routes import Routes, protocol, transport
 from ..export.signals import TRACES
 from ..store.schema import StoreError
 from .terminal import without_credentials
@@ -85,7 +85,7 @@ def resender(settings: Settings, endpoint: str | None = None) -> Resender:
     address = endpoint or variable(own) or variable(general)
     if not address:
         raise StoreError("no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, or use --endpoint http://collector:4318")
-    name = next((exporter for exporter in names(settings) if exporter.startswith("otlp")), "otlp")
+    name = next((exporter for exporter in Routes(settings).names() if exporter.startswith("otlp")), "otlp")
     with overridden(own, _url(endpoint, name) if endpoint else None):
         try:
             otlp = transport(name)

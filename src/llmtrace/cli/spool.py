@@ -12,7 +12,7 @@ import click
 from .._settings import ConfigError, Settings, load
 from ..export.otlp.transport import Transport
 from ..export.phoenix import phoenix_transport
-from ..export.routes import names, spool_folder, transport
+from ..export.routes import Routes, spool_folder, transport
 from ..export.signals import SIGNALS
 from ..export.spool.inventory import UNITS, SpoolEntry, drain, purge, survey
 from ..export.stats import read_losses
@@ -115,7 +115,7 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
 def _transports(settings: Settings) -> Iterator[Transport]:
     """Yield the transports that the environment of this command configures."""
     for signal in SIGNALS:
-        for name in names(settings, signal):
+        for name in Routes(settings).names(signal):
             if name.startswith("otlp"):
                 yield transport(name, signal)
     scores = phoenix_transport()

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .. import _errors, _process
 from .._settings.environment import variable
+from .._settings.opentelemetry import usable_environment
 from .._sink import Sink
 from . import exit_hooks
 from .signals import Signal
@@ -73,17 +74,10 @@ class BatchLimits:
     __slots__ = ("batch", "delay", "queue")
 
     def __init__(self, kind: str = "BSP") -> None:
-        self.delay: float = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
-        self.queue: int = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
-        self.batch: int = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
-
-
-def _positive_int(name: str, default: int) -> int:
-    with suppress(ValueError):
-        value = int(variable(name))
-        if value > 0:
-            return value
-    return default
+        with usable_environment():
+            self.delay: float = int(variable(f"OTEL_{kind}_SCHEDULE_DELAY") or 1000) / 1000
+            self.queue: int = int(variable(f"OTEL_{kind}_MAX_QUEUE_SIZE") or 8192)
+            self.batch: int = min(int(variable(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE") or 512), self.queue)
 
 
 class BatchProcessor:

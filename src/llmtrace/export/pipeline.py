@@ -11,7 +11,7 @@ from .._settings import Settings
 from .batch import BatchProcessor
 from .declarative_config import load_providers
 from .phoenix import open_annotations
-from .routes import NO_ARGUMENTS, Arguments, OpenStore
+from .routes import NO_ARGUMENTS, Arguments, OpenStore, Routes
 from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
 from .stats import Counts
@@ -30,9 +30,10 @@ class Pipeline:
         open_store: OpenStore | None = None,
     ) -> None:
         load_declared = cache(load_providers)
-        self._traces = SignalProvider(TRACES, settings, tracer_provider, load_declared, open_store, arguments)
-        self._metrics = SignalProvider(METRICS, settings, meter_provider, load_declared, arguments=arguments)
-        self._logs = SignalProvider(LOGS, settings, logger_provider, load_declared, arguments=arguments)
+        routes = Routes(settings, open_store, arguments)
+        self._traces = SignalProvider(TRACES, routes, tracer_provider, load_declared)
+        self._metrics = SignalProvider(METRICS, routes, meter_provider, load_declared)
+        self._logs = SignalProvider(LOGS, routes, logger_provider, load_declared)
         self._signal_providers = (self._traces, self._metrics, self._logs)
         self.annotations: BatchProcessor | None = open_annotations(settings, arguments.endpoint)
         self._exports: list[SignalProvider | BatchProcessor] = [*self._signal_providers]
@@ -68,10 +69,6 @@ class Pipeline:
         for signal_provider in self._signal_providers:
             if signal_provider is not self._metrics or not self._without_metrics:
                 signal_provider.prepare()
-
-    def where(self) -> list[str]:
-        """Return the destinations of spans on our own routes, for display."""
-        return self._traces.where()
 
     def counts(self) -> list[Counts]:
         """Return the counters of each of our routes, those of traces first."""

@@ -13,11 +13,11 @@ from opentelemetry.sdk.resources import Resource
 from .. import __version__, _errors
 from .._compat.global_providers import provider_finder
 from .._process import after_fork, is_gevent_patched, new_thread, warn_once
-from .._settings import ConfigError, Settings
+from .._settings import ConfigError
 from .._settings.environment import variable
 from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
-from .routes import LOCAL, NO_ARGUMENTS, Arguments, OpenStore, Route, open_routes
+from .routes import LOCAL, NO_ARGUMENTS, Route, Routes
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
@@ -36,20 +36,17 @@ class SignalProvider:
     def __init__(
         self,
         signal: Signal,
-        settings: Settings,
+        routes: Routes,
         explicit_provider: Any,
         load_declared: Callable[[], Mapping[Signal, Any] | None],
-        open_store: OpenStore | None = None,
-        arguments: Arguments = NO_ARGUMENTS,
     ) -> None:
         self.signal = signal
-        self._settings = settings
+        self._route_factory = routes
         self._explicit_provider = explicit_provider
         self._load_declared = load_declared
         self._declared: Any = None
         """The provider of a declarative configuration file, once that is read."""
-        self._open_store = open_store
-        self._arguments = arguments
+        self._arguments = routes.arguments
         self.stores: bool = False
         """True if the local store is one of the routes."""
         self._find_global = provider_finder(signal.name)
@@ -120,10 +117,6 @@ class SignalProvider:
             if self._routes is None:
                 self._routes = self._build()
 
-    def where(self) -> list[str]:
-        """Return the destinations of our own routes, for display."""
-        return [route.where for route in self._routes or ()]
-
     def counts(self) -> list[Counts]:
         """Return the counters of each of our routes."""
         return [route.stats.counts() for route in self._routes or ()]
@@ -171,7 +164,7 @@ class SignalProvider:
                 return []
         except ConfigError as error:
             warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
-        routes = open_routes(self._settings, self.signal, self._open_store, self._arguments)
+        routes = self._route_factory.open_all(self.signal)
         self.stores = any(name == LOCAL for name, _ in routes)
         return [route for _, route in routes]
 
