@@ -195,7 +195,9 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
     Raises:
         ConfigError: The exporter cannot be built.
     """
-    grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(signal) == "grpc")
+    grpc = name == "otlp_proto_grpc" or (
+        name == "otlp" and first_variable(signal.variables("PROTOCOL"))[1].lower() == "grpc"
+    )
     try:
         if grpc:
             from .otlp.grpc_transport import OtlpGrpcTransport
@@ -208,9 +210,3 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
         raise ConfigError(f"the OTLP exporter is missing ({error}); pip install opentelemetry-exporter-otlp") from error
     except Exception as error:
         raise ConfigError(f"the OTLP exporter cannot be built: {error}") from error
-
-
-def protocol(signal: Signal) -> str:
-    """Return the protocol of the ``otlp`` exporter: ``grpc`` if configured, otherwise ``http/protobuf``."""
-    exporters = first_variable(signal.variables("PROTOCOL"))[1].lower()
-    return "grpc" if exporters == "grpc" else "http/protobuf"

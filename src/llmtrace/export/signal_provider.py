@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
@@ -270,27 +271,19 @@ _MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Sign
 
 
 def _force_flush(provider: object, deadline: float) -> bool:
+    """Flush a provider on a thread and wait until the deadline, in case it ignores its timeout."""
     force_flush = getattr(provider, "force_flush", None)
     if not callable(force_flush):
         return True
-
-    def action() -> bool:
-        remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
-        try:
-            return force_flush(remaining_ms) is not False
-        except TypeError:
-            return force_flush() is not False
-
-    return _run_until(action, deadline)
-
-
-def _run_until(action: Callable[[], bool], deadline: float) -> bool:
-    """Run ``action`` on a thread and wait until the deadline, in case it ignores its timeout."""
     results: list[bool] = []
 
     def run() -> None:
+        remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
         try:
-            results.append(action())
+            with suppress(TypeError):  # it takes no timeout
+                results.append(force_flush(remaining_ms) is not False)
+                return
+            results.append(force_flush() is not False)
         except Exception:
             _log.debug("llmtrace could not flush", exc_info=True)
 
