@@ -279,9 +279,7 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         ConfigError: An argument or an environment variable has an invalid value.
     """
     settings: dict[str, Any] = dict(locals())
-    arguments = Arguments(
-        _settings.check_endpoint(settings.pop("endpoint")), _settings.check_service_name(settings.pop("service_name"))
-    )
+    arguments = Arguments(*_settings.check_arguments(settings.pop("endpoint"), settings.pop("service_name")))
     tracer, meter, logger = (settings.pop(f"{name}_provider") for name in ("tracer", "meter", "logger"))
     providers = Providers(tracer, meter, logger, arguments)
     return _instrument(settings, providers)
