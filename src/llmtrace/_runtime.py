@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
@@ -81,14 +81,17 @@ class Runtime:
         self._uploads = _uploads()
         policy = _content_policy(settings, named, upload=self._uploads is not None)
         self._redact = policy.redact
-        events = Events(self._logger)
+        shared: dict[str, Any] = {"content": policy, "events": Events(self._logger), "bridges": self._bridges}
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, policy.clean)
+        injector = estimator = None
+        if settings.stream_usage != "never":
+            injector = UsageInjector(settings.stream_usage, settings.stream_usage_hosts)
+        if settings.estimate_usage != "off" and tokens.available():
+            estimator = Estimator(pricer, settings.estimate_usage)
         self.services = CallServices(
             SpanEmitter(
                 tracers,
-                content=policy,
-                events=events,
-                bridges=self._bridges,
+                **shared,
                 uploads=self._uploads,
                 proposed_cost=settings.cost_attributes == "proposed",
             ),
@@ -96,24 +99,17 @@ class Runtime:
             observers=[budgets.settle, metrics.record, collect.observe, score.remember],
             keep_body=None if stored_bodies is None else stored_bodies.remember,
             budgets=budgets,
-            stream_usage=_stream_usage(settings),
-            estimator=_estimator(settings, pricer),
+            stream_usage=injector,
+            estimator=estimator,
             wants_content=policy.wants,
             native_spans=settings.native_spans,
         )
-        self._operation_spans = self._make_operation_spans(tracers, policy, events, metrics)
-
-    def _make_operation_spans(
-        self, tracers: _TracerCache, policy: ContentPolicy, events: Events, metrics: Metrics
-    ) -> OperationSpans:
         annotations = self.pipeline.annotations
-        return OperationSpans(
+        self._operation_spans = OperationSpans(
             tracers,
-            content=policy,
-            rollup=self.settings.rollup,
-            events=events,
+            **shared,
+            rollup=settings.rollup,
             annotate=None if annotations is None else annotations.enqueue,
-            bridges=self._bridges,
             observe=metrics.record_operation,
         )
 
@@ -170,18 +166,6 @@ def _content_policy(settings: Settings, named: Callable[[str], str], *, upload: 
         error_messages=settings.error_messages,
         upload=upload,
     )
-
-
-def _stream_usage(settings: Settings) -> UsageInjector | None:
-    if settings.stream_usage == "never":
-        return None
-    return UsageInjector(settings.stream_usage, settings.stream_usage_hosts)
-
-
-def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
-    if settings.estimate_usage == "off" or not tokens.available():
-        return None
-    return Estimator(pricer, settings.estimate_usage)
 
 
 class _TracerCache:
