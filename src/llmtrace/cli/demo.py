@@ -103,7 +103,7 @@ def _fill(path: Path, traces: int) -> None:
             for name in ("openai", "anthropic"):
                 import_module(name)
             task = progress.add_task("calling", total=len(questions))
-            with _Shop(url, exporter) as shop, ThreadPoolExecutor(8) as threads:
+            with closing(_Shop(url, exporter)) as shop, ThreadPoolExecutor(8) as threads:
                 for _ in threads.map(shop.answer, questions):
                     progress.advance(task)
             llmtrace.flush()
@@ -141,10 +141,8 @@ class _Shop:
         self._failures: tuple[type[Exception], ...] = (openai.APIStatusError, anthropic.APIStatusError)
         self._exporter = exporter
 
-    def __enter__(self) -> _Shop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the clients."""
         self._openai.close()
         self._claude.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
 from dataclasses import fields
 from importlib import import_module, metadata
 from pathlib import Path
@@ -54,7 +53,8 @@ class DoctorReport:
         echo(f"! {line}")
 
 
-def run() -> int:
+@click.command("doctor", help="Check instrumentation, settings and destinations.")
+def command() -> int:
     """Check this environment, print the results, and return 1 if there are faults, 2 for an invalid setting."""
     report = DoctorReport()
     try:
@@ -209,7 +209,8 @@ def _disk(report: DoctorReport, settings: Settings) -> None:
             report.line(f"spool {line.strip()}" if not line.startswith(" ") else line)
         if not _writable(folder):
             report.fault(f"{folder} is not writable: spans would be buffered in memory only (LLMTRACE_SPOOL)")
-    for path in _store(settings):
+    if settings.store != "off":
+        path = locate(settings.store)
         size = path.stat().st_size / 1e6 if path.exists() else 0.0
         report.line(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
 
@@ -218,11 +219,3 @@ def _writable(folder: Path) -> bool:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)
-
-
-def _store(settings: Settings) -> Iterator[Path]:
-    if settings.store != "off":
-        yield locate(settings.store)
-
-
-command: click.Command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)
