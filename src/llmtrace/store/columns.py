@@ -15,6 +15,7 @@ from .span_codec import StoredSpan
 _NOT_CALLS = frozenset(
     {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
 )
+_TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
 MAX_INTEGER = 2**63 - 1
 """Largest integer that SQLite stores."""
 
@@ -63,11 +64,7 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
     return {
         "duration": max(0, span.ended - span.started) // 1000,
         "first_token": _scaled(attributes.get(names.STREAM_FIRST_TOKEN), 10**6),
-        "input": _count(attributes, names.USAGE["input"]),
-        "output": _count(attributes, names.USAGE["output"]),
-        "cache_read": _count(attributes, names.USAGE["cache_read"]),
-        "cache_write": _count(attributes, names.USAGE["cache_write"]),
-        "reasoning": _count(attributes, names.USAGE["reasoning"]),
+        **{name: _count(attributes, names.USAGE[name]) for name in _TOKENS},
         "cost": _cost(attributes),
         "cost_input": _money(attributes.get(names.INPUT_COSTS["input"])),
         "estimated_cost": _money(attributes.get(names.COST_ESTIMATE)),
