@@ -110,14 +110,11 @@ class StoreExporter(SpanExporter):
         try:
             writer.write(spans, sent)
             return 0
-        except sqlite3.DatabaseError as error:
-            # The store is locked, full, missing or damaged: every span would fail.
-            if not isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)):
-                raise
-            if len(spans) == 1:
-                self.complain(error)
-                return 1
         except Exception as error:
+            # A store that is locked, full, missing or damaged would fail for every span.
+            about_a_span = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, about_a_span):
+                raise
             if len(spans) == 1:
                 self.complain(error)
                 return 1
