@@ -42,10 +42,9 @@ _NAMES = {
     "_api": ("Instrumentation", "flush", "instrument", "shutdown", "uninstrument"),
     "_settings": ("ConfigError", "Settings"),
     "budgets.budget": ("Budget", "BudgetExceeded", "budget"),
-    "context": ("prompts",),
     "context.collect": ("Calls", "collect"),
     "context.operations": ("agent", "tool", "workflow"),
-    "context.prompts": ("Prompt", "prompt"),
+    "context.prompts": ("Prompt", "prompt", "prompts"),
     "context.propagate": ("ContextExecutor", "wrap"),
     "context.retrieval": ("rerank", "retrieval"),
     "context.score": ("score",),
@@ -72,7 +71,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     module = import_module(f".{path}", __name__)
-    member = globals()[name] = module if path == name else getattr(module, name)
+    member = globals()[name] = getattr(module, name, module)  # ``prompts`` and ``testing`` are modules
     return member
 
 
