@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import fields
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from .. import _errors
+from .._api import version_of
 from .._process import forget_warnings, logged_warnings
 from .._settings import ConfigError, Settings, load
 from .._settings.environment import variable
@@ -78,14 +79,7 @@ def _versions(report: DoctorReport) -> None:
     report.title("versions")
     report.line(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in _PACKAGES:
-        report.line(f"{name} {_version(name)}")
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return _ABSENT
+        report.line(f"{name} {version_of(name, _ABSENT)}")
 
 
 def _settings(report: DoctorReport, settings: Settings) -> None:
@@ -123,7 +117,7 @@ def _clients(report: DoctorReport) -> None:
         # Do not import frameworks: some take seconds, or send telemetry of their own.
         others: list[Provider | Integration] = [*(each for each in known if not each.doctor_imports), *INTEGRATIONS]
         for other in others:
-            version = _version(other.distribution)
+            version = version_of(other.distribution, _ABSENT)
             if version != _ABSENT and other.name in instrumentation.waiting:
                 report.line(f"{other.name} {version}  traced once it is imported")
     for place, count in _errors.internal_errors.items():
