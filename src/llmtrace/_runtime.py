@@ -104,12 +104,11 @@ class Runtime:
             wants_content=policy.wants,
             native_spans=settings.native_spans,
         )
-        annotations = self.pipeline.annotations
         self._operation_spans = OperationSpans(
             tracers,
             **shared,
             rollup=settings.rollup,
-            annotate=None if annotations is None else annotations.enqueue,
+            annotator=self.pipeline.annotations,
             observe=metrics.record_operation,
         )
 

@@ -151,7 +151,7 @@ def test_lost_annotation_is_logged_once(phoenix: Phoenix, caplog: pytest.LogCapt
     assert made is not None
     phoenix.answers = [404, 404]
     for _ in range(2):
-        made.enqueue(Score("s", 1.0, None, None, 1, 1))
+        made.post(Score("s", 1.0, None, None, 1, 1))
     assert not made.flush(time.monotonic() + 20)
     assert made._stats.counts().dropped == {"refused": 2}
     assert len(caplog.records) == 1

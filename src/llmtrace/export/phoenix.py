@@ -75,10 +75,18 @@ def _headers() -> dict[str, str]:
     return headers
 
 
-def open_annotations(settings: Settings, endpoint: str | None) -> BatchProcessor | None:
+class ScoreBatchProcessor(BatchProcessor):
+    """The batch processor of scores."""
+
+    def post(self, score: Score) -> None:
+        """Queue a score."""
+        self.enqueue(score)
+
+
+def open_annotations(settings: Settings, endpoint: str | None) -> ScoreBatchProcessor | None:
     """Return the queue of scores that are posted to Phoenix, ``None`` if spans go to another backend."""
     transport = phoenix_transport(endpoint)
     if transport is None:
         return None
     stats = ExportStats(_UNIT)
-    return BatchProcessor(make_sender(transport, settings, stats), stats)
+    return ScoreBatchProcessor(make_sender(transport, settings, stats), stats)

@@ -10,7 +10,7 @@ from typing import Any
 from .._settings import Settings
 from .batch import BatchProcessor
 from .declarative_config import load_providers
-from .phoenix import open_annotations
+from .phoenix import ScoreBatchProcessor, open_annotations
 from .routes import NO_ARGUMENTS, Arguments, OpenStore, Routes
 from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
@@ -35,7 +35,7 @@ class Pipeline:
         self._metrics = SignalProvider(METRICS, routes, meter_provider, load_declared)
         self._logs = SignalProvider(LOGS, routes, logger_provider, load_declared)
         self._signal_providers = (self._traces, self._metrics, self._logs)
-        self.annotations: BatchProcessor | None = open_annotations(settings, arguments.endpoint)
+        self.annotations: ScoreBatchProcessor | None = open_annotations(settings, arguments.endpoint)
         self._exports: list[SignalProvider | BatchProcessor] = [*self._signal_providers]
         if self.annotations is not None:
             self._exports.append(self.annotations)

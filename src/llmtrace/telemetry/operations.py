@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -50,6 +50,13 @@ _DATABASE = (
 _MAX_DEPTH = 12
 _MAX_DOCUMENTS = 16
 """Documents written as numbered attributes, three or four each: a span keeps 128 attributes in all."""
+
+
+class Annotator(Protocol):
+    """Sender of scores to a backend that stores them apart from spans."""
+
+    def post(self, score: Score) -> None:
+        """Queue ``score`` without waiting for the backend's response."""
 
 
 def describe_context(call: FinishedCall, options: object, into: Attributes) -> None:
@@ -136,7 +143,7 @@ class OperationSpans:
         content: ContentPolicy = NO_CONTENT,
         rollup: bool = False,
         events: Events | None = None,
-        annotate: Callable[[Score], object] | None = None,
+        annotator: Annotator | None = None,
         bridges: Callable[[], Sequence[str]] | None = None,
         observe: Callable[[Operation], None] | None = None,
     ) -> None:
@@ -145,7 +152,7 @@ class OperationSpans:
         self._observe = observe
         self.rollup = rollup
         self._events = events
-        self._annotate = annotate
+        self._annotator = annotator
         self._bridges = bridges
         """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
         self._start_attributes = StartAttributes()
@@ -248,7 +255,7 @@ class OperationSpans:
         operation.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
-        """Record a score: on its span if that is open, as an event, and as an annotation."""
+        """Record a score: on its span if that is open, as an event, and through the annotator."""
         score = dataclasses.replace(score, name=self._policy.label(score.name), label=self._policy.label(score.label))
         attributes: Attributes = {names.EVALUATION_NAME: score.name}
         if score.value is not None:
@@ -270,8 +277,8 @@ class OperationSpans:
         if self._events is not None:
             self._events.emit(names.EVALUATION, attributes, _scored_context(score))
         # Skip failed evaluations: the backend's annotations have no field for an error.
-        if self._annotate is not None and score.span_id and score.error is None:
-            self._annotate(score)
+        if self._annotator is not None and score.span_id and score.error is None:
+            self._annotator.post(score)
 
 
 def _is_left_early(error: BaseException | None) -> bool:
