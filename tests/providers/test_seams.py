@@ -58,7 +58,7 @@ SEAMS = {
     # Functions whose body is a single ``try``.
     "_errors.log_internal_error",
     "capture.stream.notify",
-    "capture.http_body._guarded",
+    "_errors.attempt",
     "capture.http_body.ObservedBody._self_read_by_stream",
     "providers._hooks._admit",
     "providers._hooks._check_budgets",

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._compat.http_clients import is_read, make_decoders, request_of
 from .._compat.wrapt import ObjectProxy
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..model import Response
 from . import worker
 from .call import CallState
@@ -263,15 +263,15 @@ class ObservedBody(ObjectProxy):
 
     def _self_keep_plain(self, reader: SseParser) -> Iterator[bytes]:
         for data in self.__wrapped__:
-            _guarded(reader.feed_plain, data)
+            attempt("read a body", reader.feed_plain, data)
             yield data
-        _guarded(reader.end_plain)
+        attempt("read a body", reader.end_plain)
 
     def _self_observe(self) -> Iterator[bytes]:
         reader = self._self_reader
         try:
             for data in self.__wrapped__:
-                _guarded(reader.feed, data)
+                attempt("read a body", reader.feed, data)
                 yield data
         except GeneratorExit:
             raise
@@ -290,15 +290,15 @@ class ObservedBody(ObjectProxy):
 
     async def _self_keep_plain_async(self, reader: SseParser) -> AsyncIterator[bytes]:
         async for data in self.__wrapped__:
-            _guarded(reader.feed_plain, data)
+            attempt("read a body", reader.feed_plain, data)
             yield data
-        _guarded(reader.end_plain)
+        attempt("read a body", reader.end_plain)
 
     async def _self_observe_async(self) -> AsyncIterator[bytes]:
         reader = self._self_reader
         try:
             async for data in self.__wrapped__:
-                _guarded(reader.feed, data)
+                attempt("read a body", reader.feed, data)
                 yield data
         except GeneratorExit:
             raise
@@ -335,13 +335,6 @@ class ObservedBody(ObjectProxy):
 def _is_running(generator: Any) -> bool:
     """Return True if a generator, synchronous or asynchronous, is being advanced or closed now."""
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
-
-
-def _guarded(read: Callable[..., None], *data: bytes) -> None:
-    try:
-        read(*data)
-    except Exception:
-        log_internal_error("read a body")
 
 
 def observe_body(call: CallState, http: Any) -> None:

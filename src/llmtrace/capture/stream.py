@@ -17,7 +17,7 @@ from statistics import median
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..model import Response, StreamTiming
 from ..model.chunk_gaps import ChunkGaps
 from ..model.wire_format import Accumulator
@@ -118,10 +118,7 @@ class StreamObserver:
 
     def add(self, event: Any) -> None:
         """Fold in an event that the caller does not receive as a chunk."""
-        try:
-            self._add(event)
-        except Exception:
-            log_internal_error("read a chunk")
+        attempt("read a chunk", self._add, event)
 
     @property
     def hides_usage_chunk(self) -> bool:
@@ -183,11 +180,7 @@ class StreamObserver:
         """End a stream that the caller stopped reading. It counts as exhausted if its end event was read."""
         if self.finished:
             return
-        try:
-            ended = self._accumulator.ended
-        except Exception:
-            ended = False
-            log_internal_error("read a stream")
+        ended = attempt("read a stream", lambda: self._accumulator.ended)
         self.end("exhausted" if ended else outcome, at_exit=at_exit)
 
     def on_collected(self) -> None:
@@ -201,11 +194,8 @@ class StreamObserver:
         outcome = "failed" if isinstance(error, Exception) else "cancelled"
         if not self.finished:
             self.finished = True
-            try:
-                if (event := error_event(error)) is not None:
-                    self._add(event)
-            except Exception:
-                log_internal_error("read a chunk")
+            if (event := attempt("read a chunk", error_event, error)) is not None:
+                self.add(event)
             self._call.fail(error, self._safe_timing(outcome), self._result())
 
     def end(self, outcome: str, *, at_exit: bool = False) -> None:
@@ -215,23 +205,15 @@ class StreamObserver:
     def _finish(self, response: Response, outcome: str, *, at_exit: bool = False) -> None:
         if not self.finished:
             self.finished = True
-            self._call.end(response, timing=self._safe_timing(outcome, at_exit=at_exit))
+            self._call.end(response, timing=self._safe_timing(outcome, at_exit))
 
     def _result(self) -> Response:
-        try:
-            return self._accumulator.result()
-        except Exception:
-            log_internal_error("read a stream")
-            return Response()
+        return attempt("read a stream", self._accumulator.result) or Response()
 
-    def _safe_timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
-        try:
-            return self._timing(outcome, at_exit=at_exit)
-        except Exception:
-            log_internal_error("time a stream")
-            return StreamTiming(outcome, at_exit=at_exit)
+    def _safe_timing(self, outcome: str, at_exit: bool = False) -> StreamTiming:
+        return attempt("time a stream", self._timing, outcome, at_exit) or StreamTiming(outcome, at_exit=at_exit)
 
-    def _timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
+    def _timing(self, outcome: str, at_exit: bool) -> StreamTiming:
         started, chunks = self._call.started, self.chunks
         if not chunks:
             return StreamTiming(outcome, at_exit=at_exit)
@@ -265,10 +247,7 @@ def _is_concurrent_read(error: BaseException) -> bool:
 
 def notify(step: Callable[..., object], *args: Any) -> None:
     """Run a ``step`` that ends a stream. Never raise: the caller receives only the SDK's own exceptions."""
-    try:
-        step(*args)
-    except Exception:
-        log_internal_error("end a stream")
+    attempt("end a stream", step, *args)
 
 
 _Inner = TypeVar("_Inner", bound=Iterator[Any] | AsyncIterator[Any])

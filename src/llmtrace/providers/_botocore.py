@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from .._read import get
 from ..capture.call import CallState
 from ..capture.read_body import observe_reads
@@ -62,7 +62,7 @@ class _BotocoreHook:
             return _hooks.drive(call, self._settle, wrapped, args, kwargs)
         with call as block:
             result = wrapped(*args, **kwargs)
-            block.add(_documents(search, result))
+            block.add(attempt("read the documents of a search", _documents, search, result) or [])
         return result
 
     async def call_async(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -73,7 +73,7 @@ class _BotocoreHook:
             return await _hooks.drive_async(call, self._settle, wrapped, args, kwargs)
         with call as block:
             result = await wrapped(*args, **kwargs)
-            block.add(_documents(search, result))
+            block.add(attempt("read the documents of a search", _documents, search, result) or [])
         return result
 
     def _begin(self, client: Any, args: Any, kwargs: Any) -> tuple[Any, SearchReaders | None]:
@@ -154,11 +154,7 @@ def _with_parsed_body(api_params: Any) -> Any:
 
 
 def _documents(search: SearchReaders, result: Any) -> list[Any]:
-    try:
-        return list(search.documents(result))
-    except Exception:
-        log_internal_error("read the documents of a search")
-        return []
+    return list(search.documents(result))
 
 
 # Generators, as without llmtrace.

@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 )
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
-from .._errors import log_internal_error
+from .._errors import attempt
 from .._settings.environment import variable
 from .._text import encodable
 from ..context import inference_spans
@@ -150,23 +150,14 @@ class SpanEmitter:
         if not span.is_recording():
             return
         attributes = self._described(call, DESCRIBERS)
-        try:
-            self._write_error(call, span, parent_context)
-        except Exception:
-            log_internal_error("write the error of a call")
-        try:
-            self._write_content(call, span, parent_context, attributes)
-        except Exception:
-            log_internal_error("write the content of a call")
+        attempt("write the error of a call", self._write_error, call, span, parent_context)
+        attempt("write the content of a call", self._write_content, call, span, parent_context, attributes)
         set_attributes(span, add_bridges(attributes, self._bridges, *limits_of(span), started=call.started_ns))
 
     def _described(self, call: FinishedCall, describers: Sequence[Describer]) -> Attributes:
         attributes: Attributes = start_attributes(call) if describers is DESCRIBERS else {}
         for describe in describers:
-            try:
-                describe(call, self, attributes)
-            except Exception:
-                log_internal_error("write a span")
+            attempt("write a span", describe, call, self, attributes)
         self.content.clean(attributes)
         return attributes
 

@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from ..._errors import log_internal_error
+from ..._errors import attempt
 from ...capture.call import CallState
 from ...capture.content import WithContent
 from ...model import Response
@@ -76,7 +76,7 @@ class ShapeCache(JsonAccumulator):
         if self._shape is not None and type(body) is str and (match := self._shape.fullmatch(body)) is not None:
             self._last = chunk
             if self._content is not None:
-                self._add_content(match)
+                attempt("read the content of a chunk", self._add_content, match)
             return self._matched
         self._read_last()
         has_content = super().add(chunk)
@@ -98,10 +98,7 @@ class ShapeCache(JsonAccumulator):
         return match is not None and self._content.latest_text == _decode(match[1])
 
     def _add_content(self, match: re.Match[str]) -> None:
-        try:
-            self._content.repeat(_decode(match[1]))
-        except Exception:
-            log_internal_error("read the content of a chunk")
+        self._content.repeat(_decode(match[1]))
 
     def _read_last(self) -> None:
         if self._last is not None:
