@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from opentelemetry.util.types import AttributeValue
 
+from .._read import put
 from ..model import INFERENCE_OPERATIONS
 from ..model.call_stages import FinishedCall
 from ..pricing.money import UNIT, Amount
@@ -31,16 +32,15 @@ def describe_cost(call: FinishedCall, options: object, into: dict[str, Attribute
         # The flat name is a prefix of these, which some backends cannot store side by side.
         into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = priced.total, "USD"
         into[names.PROPOSED_SOURCE] = "provider" if label.source == "provider" else "local"
-    into[names.COST_EXACT] = priced.exact
-    into[names.COST_SOURCE] = label.source
-    if label.model is not None:
-        into[names.COST_MODEL] = label.model
-    if label.version is not None:
-        into[names.COST_CATALOG] = label.version
-    if priced.approximate:
-        into[names.COST_APPROXIMATE] = True
-    if priced.missing:
-        into[names.COST_MISSING] = priced.missing
+    values = {
+        names.COST_EXACT: priced.exact,
+        names.COST_SOURCE: label.source,
+        names.COST_MODEL: label.model,
+        names.COST_CATALOG: label.version,
+        names.COST_APPROXIMATE: priced.approximate or None,
+        names.COST_MISSING: priced.missing or None,
+    }
+    put(into, values)
     _describe_parts(priced.amounts, into)
 
 
@@ -49,13 +49,14 @@ def describe_estimate(call: FinishedCall, into: dict[str, AttributeValue]) -> No
     estimate = call.estimate
     if estimate is None:
         return
-    into[names.ESTIMATED_INPUT] = estimate.input
-    if estimate.output is not None:
-        into[names.ESTIMATED_OUTPUT] = estimate.output
-    into[names.ESTIMATE_METHOD] = estimate.method
-    into[names.ESTIMATE_FLOOR] = estimate.floor
-    if estimate.usd is not None:
-        into[names.COST_ESTIMATE] = estimate.usd
+    values = {
+        names.ESTIMATED_INPUT: estimate.input,
+        names.ESTIMATED_OUTPUT: estimate.output,
+        names.ESTIMATE_METHOD: estimate.method,
+        names.ESTIMATE_FLOOR: estimate.floor,
+        names.COST_ESTIMATE: estimate.usd,
+    }
+    put(into, values)
 
 
 def describe_budget(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
@@ -75,19 +76,14 @@ def describe_budget(call: FinishedCall, options: object, into: dict[str, Attribu
 
 
 def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: dict[str, AttributeValue]) -> None:
-    input_cost: Amount = 0
-    output_cost: Amount = 0
+    totals: dict[str, Amount] = {}
     for part, units in amounts:
         if part in names.INPUT_COSTS:
-            input_cost += units
-            name = names.INPUT_COSTS[part]
+            name, total = names.INPUT_COSTS[part], names.COST_INPUT
         elif part in names.OUTPUT_COSTS:
-            output_cost += units
-            name = names.OUTPUT_COSTS[part]
+            name, total = names.OUTPUT_COSTS[part], names.COST_OUTPUT
         else:
-            name = names.COST + part
+            name, total = names.COST + part, ""
         into[name] = float(units / UNIT)
-    if input_cost:
-        into[names.COST_INPUT] = float(input_cost / UNIT)
-    if output_cost:
-        into[names.COST_OUTPUT] = float(output_cost / UNIT)
+        totals[total] = totals.get(total, 0) + units
+    into.update({total: float(units / UNIT) for total, units in totals.items() if total})

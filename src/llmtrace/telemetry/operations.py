@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
 from .._errors import attempt
+from .._read import put
 from .._text import encodable
 from ..capture import worker
 from ..capture.failure import error_type
@@ -78,16 +79,14 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
 
 
 def _describe_tags(context: CallContext, into: Attributes) -> None:
-    for name, value in (
-        (names.FEATURE, context.feature),
-        (names.USER, context.user),
-        (names.SESSION, context.session),
-        (names.TENANT, context.tenant),
-    ):
-        if value is not None:
-            into[name] = value
-    if context.tags:
-        into[names.TAGS] = context.tags
+    values = {
+        names.FEATURE: context.feature,
+        names.USER: context.user,
+        names.SESSION: context.session,
+        names.TENANT: context.tenant,
+        names.TAGS: context.tags or None,
+    }
+    put(into, values)
     for key, item in context.metadata.items():
         into[names.TAG + key] = item
     if context.metadata or context.feature is not None:
@@ -97,15 +96,14 @@ def _describe_tags(context: CallContext, into: Attributes) -> None:
 
 
 def _describe_prompt(prompt: PromptUse, policy: ContentPolicy | None, into: Attributes) -> None:
-    for name, value in (
-        (names.PROMPT_NAME, prompt.name),
-        (names.PROMPT_VERSION, prompt.version),
-        (names.PROMPT_LABEL, prompt.label),
-        (names.PROMPT_HASH, prompt.hash),
-        (names.PROMPT_COMMIT, prompt.commit),
-    ):
-        if value is not None:
-            into[name] = value
+    values = {
+        names.PROMPT_NAME: prompt.name,
+        names.PROMPT_VERSION: prompt.version,
+        names.PROMPT_LABEL: prompt.label,
+        names.PROMPT_HASH: prompt.hash,
+        names.PROMPT_COMMIT: prompt.commit,
+    }
+    put(into, values)
     if policy is None or policy.hides("inputs") or policy.hides("prompts"):
         return
     if prompt.template is not None:
@@ -123,9 +121,7 @@ def _describe_documents(
     """Add documents under numbered names, as OpenInference specifies."""
     for index, document in enumerate(islice(documents, _MAX_DOCUMENTS)):
         name = f"{prefix}{index}.document."
-        into[name + "id"] = document.id
-        if document.score is not None:
-            into[name + "score"] = document.score
+        put(into, {name + "id": document.id, name + "score": document.score})
         if policy is not None:
             if document.content is not None and not policy.hides("outputs"):
                 into[name + "content"] = policy.text(document.content)
@@ -254,19 +250,18 @@ class OperationSpans:
     def score(self, score: Score) -> None:
         """Record a score: on its span if that is open, as an event, and through the annotator."""
         score = dataclasses.replace(score, name=self._policy.label(score.name), label=self._policy.label(score.label))
-        attributes: Attributes = {names.EVALUATION_NAME: score.name}
-        if score.value is not None:
-            attributes[names.EVALUATION_VALUE] = score.value
-        if score.label is not None:
-            attributes[names.EVALUATION_LABEL] = score.label
-        if score.error is not None:
-            error = score.error
-            attributes[names.ERROR_TYPE] = error_type(error) if isinstance(error, BaseException) else error
-        if score.response_id is not None:
-            attributes[names.RESPONSE_ID] = score.response_id
         if score.explanation is not None:
             score = dataclasses.replace(score, explanation=self._policy.text(score.explanation))
-            attributes[names.EVALUATION_EXPLANATION] = score.explanation or ""
+        attributes: Attributes = {}
+        values = {
+            names.EVALUATION_NAME: score.name,
+            names.EVALUATION_VALUE: score.value,
+            names.EVALUATION_LABEL: score.label,
+            names.ERROR_TYPE: error_type(score.error) if isinstance(score.error, BaseException) else score.error,
+            names.RESPONSE_ID: score.response_id,
+            names.EVALUATION_EXPLANATION: score.explanation,
+        }
+        put(attributes, values)
         make_encodable(attributes)
         span = score.open_span if score.open_span is not None else _current_span(score)
         if span is not None and span.is_recording():
@@ -309,12 +304,12 @@ def _start_attributes(operation: Operation) -> Attributes:
 
 
 def _describe_tool(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
-    if operation.agent is not None:
-        into[names.AGENT_NAME] = operation.agent
-    if operation.call_id is not None:
-        into[names.TOOL_CALL_ID] = operation.call_id
-    if operation.description:
-        into[names.TOOL_DESCRIPTION] = operation.description
+    values = {
+        names.AGENT_NAME: operation.agent,
+        names.TOOL_CALL_ID: operation.call_id,
+        names.TOOL_DESCRIPTION: operation.description or None,
+    }
+    put(into, values)
     if policy is not None:
         if operation.arguments is not None and not policy.hides("inputs"):
             into[names.TOOL_ARGUMENTS] = policy.json(_json_object("arguments", operation.arguments))
@@ -360,11 +355,9 @@ def _message(role: str, value: Any) -> dict[str, Any]:
 
 
 def _describe_retrieval(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
-    if operation.top_k is not None:
-        into[names.TOP_K] = operation.top_k
+    put(into, {names.TOP_K: operation.top_k})
     if operation.database is not None:
-        values = zip(_DATABASE, operation.database, strict=True)
-        into.update({name: value for name, value in values if value is not None})
+        put(into, dict(zip(_DATABASE, operation.database, strict=True)))
     if policy is not None and operation.query is not None and not policy.hides("inputs"):
         into[names.QUERY] = policy.text(operation.query)
     if not operation.documents:
@@ -389,10 +382,7 @@ def _document_row(document: Document, with_content: bool) -> dict[str, Any]:
 
 
 def _describe_rerank(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
-    if operation.top_k is not None:
-        into[names.RERANK_TOP_K] = operation.top_k
-    if operation.name is not None:
-        into[names.RERANK_MODEL] = operation.name
+    put(into, {names.RERANK_TOP_K: operation.top_k, names.RERANK_MODEL: operation.name})
     if policy is not None and operation.query is not None and not policy.hides("inputs"):
         into[names.RERANK_QUERY] = policy.text(operation.query)
     if operation.documents:
@@ -408,11 +398,7 @@ def _describe_rollup(operation: Operation, into: Attributes) -> None:
     if calls is None:
         return
     usage, unpriced = calls.usage, calls.unpriced
-    into[names.ROLLUP_CALLS] = len(calls)
-    if usage.input is not None:
-        into[names.ROLLUP_INPUT] = usage.input
-    if usage.output is not None:
-        into[names.ROLLUP_OUTPUT] = usage.output
+    put(into, {names.ROLLUP_CALLS: len(calls), names.ROLLUP_INPUT: usage.input, names.ROLLUP_OUTPUT: usage.output})
     if unpriced < len(calls):
         total = calls.cost.total
         into[names.ROLLUP_COST], into[names.ROLLUP_COST_EXACT] = float(total), f"{total:f}"
