@@ -73,7 +73,6 @@ SEAMS = {
     "providers._hooks.current_call",
     "providers._hooks.end_without_response",
     "providers.google.sdk._is_held",
-    "providers.google.sdk._GoogleCallFactory.begin",
     "providers._deferred.DeferredStreams._keep",
     "providers._deferred.DeferredStreams.find",
     "context.blocks._attach",
@@ -82,7 +81,6 @@ SEAMS = {
     "context.blocks.Block._end",
     "context.blocks.Block._result",
     "providers._stainless._inject_usage",
-    "providers._stainless._StainlessCallFactory.begin",
 }
 """Functions that are the guard, or hand on what the SDK does, and so cannot be made to raise themselves."""
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from .._errors import attempt, log_internal_error
@@ -94,7 +93,7 @@ class _BotocoreHook:
             request = wire_format.request(body)
             if model.operation_model(operation).has_event_stream_output:
                 request = replace(request, stream=True)
-            provider, server = self._provider, server_of(urlsplit(client.meta.endpoint_url))
+            provider, server = self._provider, server_of(client.meta.endpoint_url)
             vendor = provider.default_provider
             return _hooks.begin(self._services, provider, wire_format, request, vendor, server, body), None
         except Exception:

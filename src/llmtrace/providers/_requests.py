@@ -6,7 +6,6 @@ import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from .._errors import log_internal_error
 from ..capture.call import CallState
@@ -56,7 +55,7 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
         wire_format = provider.route(method, path)
         if wire_format is None:
             return None
-        server = server_of(urlsplit(base) if isinstance(base, str) else base)
+        server = server_of(base)
         request = wire_format.request(body)
         request.stream = stream
         if request.operation == "fetch_response":
