@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 from ..._read import get, get_count, get_text
@@ -22,20 +24,26 @@ from .._messages import (
     tool_result_part,
 )
 
-__all__ = ["EMBED_CONTENT", "GENERATE_CONTENT", "either"]
+__all__ = ["EMBED_CONTENT", "GENERATE_CONTENT", "either", "snake_case"]
 
 _ROLES = {"model": "assistant", "function": "tool"}
 
 
-def either(source: Any, camel: str, snake: str) -> Any:
+@cache
+def snake_case(name: str) -> str:
+    """Return the name of a field in the SDK's objects."""
+    return re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name)
+
+
+def either(source: Any, name: str) -> Any:
     """Return the value under the name of the API, or else under that of the SDK's objects."""
-    value = get(source, camel)
-    return get(source, snake) if value is None else value
+    value = get(source, name)
+    return get(source, snake_case(name)) if value is None else value
 
 
 def read_request(body: Any) -> RequestContent:
     request = RequestContent()
-    request.system += _parts(either(body, "systemInstruction", "system_instruction"), request)
+    request.system += _parts(either(body, "systemInstruction"), request)
     for content in iter_items(body, "contents", request):
         role = get_text(content, "role") or "user"
         request.messages += split_tool_results(_ROLES.get(role, role), _parts(content, request))
@@ -45,7 +53,7 @@ def read_request(body: Any) -> RequestContent:
 
 
 def _tools(tool: Any) -> list[dict[str, Any]]:
-    declared = either(tool, "functionDeclarations", "function_declarations")
+    declared = either(tool, "functionDeclarations")
     if declared is not None:
         return [_function(function) for function in iter_items({"functions": declared}, "functions")]
     kinds = to_json(tool)
@@ -71,19 +79,19 @@ def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
         if not text:
             return None
         return reasoning_part(text) if get(item, "thought") is True else text_part(text)
-    if (call := either(item, "functionCall", "function_call")) is not None:
+    if (call := either(item, "functionCall")) is not None:
         return tool_call_part(get_text(call, "id"), get_text(call, "name"), get(call, "args") or {})
-    if (response := either(item, "functionResponse", "function_response")) is not None:
+    if (response := either(item, "functionResponse")) is not None:
         return tool_result_part(get_text(response, "id"), to_json(get(response, "response")))
-    if (data := either(item, "inlineData", "inline_data")) is not None:
+    if (data := either(item, "inlineData")) is not None:
         return _inline(data)
-    if (file := either(item, "fileData", "file_data")) is not None:
+    if (file := either(item, "fileData")) is not None:
         mime_type = get_text(file, "mimeType") or get_text(file, "mime_type")
         return file_uri_part(get_text(file, "fileUri") or get_text(file, "file_uri"), mime_type)
-    if (code := either(item, "executableCode", "executable_code")) is not None:
+    if (code := either(item, "executableCode")) is not None:
         details = {"language": get_text(code, "language"), "code": get_text(code, "code")}
         return server_tool_call_part(get_text(code, "id"), "code_execution", "code_execution", details)
-    if (result := either(item, "codeExecutionResult", "code_execution_result")) is not None:
+    if (result := either(item, "codeExecutionResult")) is not None:
         details = {"outcome": get_text(result, "outcome"), "output": get_text(result, "output")}
         return server_tool_result_part(get_text(result, "id"), "code_execution", details)
     return _server_tool(item)
@@ -91,16 +99,16 @@ def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
 
 def _server_tool(item: Any) -> Any:
     """Return the part of one of Google's own tools other than code execution: search, files, maps."""
-    if (call := either(item, "toolCall", "tool_call")) is not None:
+    if (call := either(item, "toolCall")) is not None:
         kind = _tool_type(call)
         return server_tool_call_part(get_text(call, "id"), kind, kind, _detail(call, "args"))
-    if (response := either(item, "toolResponse", "tool_response")) is not None:
+    if (response := either(item, "toolResponse")) is not None:
         return server_tool_result_part(get_text(response, "id"), _tool_type(response), _detail(response, "response"))
     return None
 
 
 def _tool_type(source: Any) -> str:
-    kind = either(source, "toolType", "tool_type")
+    kind = either(source, "toolType")
     kind = getattr(kind, "value", kind)
     return kind.lower() if isinstance(kind, str) and kind else "unknown"
 
@@ -137,7 +145,7 @@ class GenerateContentAccumulator:
             parts = _parts(get(candidate, "content"))
             self._parts.setdefault(index, []).extend(parts)
             self._latest += [(index, part) for part in parts]
-            reason = either(candidate, "finishReason", "finish_reason")
+            reason = either(candidate, "finishReason")
             reason = getattr(reason, "value", reason)
             if isinstance(reason, str):
                 self._reasons[index] = reason

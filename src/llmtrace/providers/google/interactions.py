@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..._read import get, get_count, get_text, iter_list, select
+from ..._read import get, get_count, get_text, iter_list, put, select
 from ...capture.error_body import read_error
 from ...model import Blob, Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
@@ -27,6 +27,7 @@ from .._messages import (
 )
 from .._texts import interaction_texts
 from .._usage import Reported
+from .generate import MODALITY_FIELDS
 
 __all__ = ["INTERACTIONS", "RETRIEVE_INTERACTION"]
 
@@ -36,13 +37,8 @@ _MEDIA = {"audio": "speech", "image": "image", "video": "video"}
 
 def read_request(body: Any) -> Request:
     config = get(body, "generation_config")
-    params = select(config, _PARAMS)
-    limit = get_count(config, "max_output_tokens")
-    if limit is not None:
-        params["max_tokens"] = limit
-    level = get_text(config, "thinking_level")
-    if level is not None:
-        params["reasoning.level"] = level
+    params, level = select(config, _PARAMS), get_text(config, "thinking_level")
+    put(params, {"max_tokens": get_count(config, "max_output_tokens"), "reasoning.level": level})
     return Request(
         operation="generate_content",
         model=get_text(body, "model"),
@@ -79,16 +75,6 @@ _PARTS = (
     ("output_tokens_by_modality", "_output"),
     ("cached_tokens_by_modality", "_cache_read"),
 )
-_FIELDS = frozenset(
-    {"document_input"}
-    | {
-        modality + ending
-        for modality in ("text", "image", "audio", "video")
-        for ending in ("_input", "_output", "_cache_read")
-    }
-)
-
-
 _SEARCHES = {"google_search": "web_searches", "google_maps": "maps_searches", "file_search": None, "url_context": None}
 
 
@@ -97,15 +83,12 @@ def _add_report(usage: Any, reported: Reported) -> None:
     if usage is None:
         return
     counts: Counts = {}
-    for name, total in _TOTALS.items():
-        count = get_count(usage, name)
-        if count is not None:
-            counts[total] = count
+    put(counts, {total: get_count(usage, name) for name, total in _TOTALS.items()})
     for name, ending in _PARTS:
         parts: Counts = {}
         for part in iter_list(usage, name):
             key, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
-            if count is not None and key in _FIELDS:
+            if count is not None and key in MODALITY_FIELDS:
                 parts[key] = parts.get(key, 0) + count
         # Keep the name in the key: tokens that tools read are counted separately from the input.
         counts.update({f"{name}:{key}": tokens for key, tokens in parts.items()})
@@ -140,13 +123,9 @@ def _totals(reported: Reported) -> Counts | None:
 _UNFINISHED = ("in_progress", "queued")
 
 
-def read_response(response: Any) -> Response:
-    reported = Reported()
-    _add_report(get(response, "usage"), reported)
-    return _read(response, reported)
-
-
-def _read(response: Any, reported: Reported) -> Response:
+def read_response(response: Any, reported: Reported | None = None) -> Response:
+    if reported is None:
+        _add_report(get(response, "usage"), reported := Reported())
     status = get_text(response, "status")
     failed = status == "failed"
     result = Response(
@@ -190,13 +169,10 @@ class InteractionAccumulator:
         return self._saw_content
 
     def result(self) -> Response:
-        response = _read(self._interaction, self._reported)
-        return replace(
-            response,
-            error=response.error or self._error,
-            failed=response.failed or self._error is not None,
-            complete=self.ended,
-        )
+        response = read_response(self._interaction, self._reported)
+        response.error, response.failed = response.error or self._error, response.failed or self._error is not None
+        response.complete = self.ended
+        return response
 
 
 _CONTENT_KINDS = ("image", "audio", "video", "document")

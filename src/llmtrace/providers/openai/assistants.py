@@ -35,21 +35,18 @@ _DELTAS = frozenset({"thread.message.delta", "thread.run.step.delta"})
 
 
 def read_request(body: Any) -> Request:
-    params = select(body, _PARAMS)
     return Request(
         operation="invoke_agent",
         model=get_text(body, "model"),
         stream=get(body, "stream") is True,
-        params=params,
+        params=select(body, _PARAMS),
         agent_id=get_text(body, "assistant_id"),
         background=True,
     )
 
 
 def read_response(run: Any, reported: Reported | None = None) -> Response:
-    if reported is None:
-        reported = Reported()
-        reported.add(get(run, "usage"))
+    reported = reported or Reported(get(run, "usage"))
     status = get_text(run, "status")
     reason = get_text(get(run, "incomplete_details"), "reason") or status
     error = get(run, "last_error")

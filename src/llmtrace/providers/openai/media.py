@@ -46,8 +46,7 @@ def read_speech_request(body: Any) -> Request:
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add(get(response, "usage"))
+    reported = Reported(get(response, "usage"))
     if not reported.counts:
         # Use the audio's duration in a verbose transcript: servers without other usage bill by it.
         seconds = get_number(response, "duration")
@@ -87,9 +86,7 @@ def read_images(response: Any) -> Response:
 
 
 def read_image_event(event: Any) -> Response:
-    reported = Reported()
-    reported.add(get(event, "usage"))
-    response = reported.fill_openai(Response(model=get_text(event, "model")))
+    response = Reported(get(event, "usage")).fill_openai(Response(model=get_text(event, "model")))
     response.usage = {**_as_images(response.usage), "images": 1}
     return response
 
