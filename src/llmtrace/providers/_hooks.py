@@ -212,7 +212,7 @@ def begin_repeated(begin: Callable[[], CallState | None]) -> CallState | None:
 
 def end_without_response(call: CallState) -> None:
     """End a call whose response cannot be read. Never raises."""
-    attempt("end a call", call.end, Response())
+    attempt("end a call", lambda: call.end(Response()))
 
 
 def current_call() -> CallState | None:

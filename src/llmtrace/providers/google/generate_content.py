@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from ..._read import get, get_count, get_text
@@ -130,10 +132,8 @@ _TEXT_TYPES = ("text", "reasoning")
 class GenerateContentAccumulator:
     """Accumulator of the content of stream chunks; a plain response is a stream of one chunk."""
 
-    __slots__ = ("_latest", "_parts", "_reasons")
-
     def __init__(self) -> None:
-        self._parts: dict[int, list[Any]] = {}
+        self._parts: defaultdict[int, list[Any]] = defaultdict(list)
         self._reasons: dict[int, str] = {}
         self._latest: list[tuple[int, Any]] = []
         """Parts of the latest chunk, each with the index of its candidate."""
@@ -143,11 +143,10 @@ class GenerateContentAccumulator:
         for candidate in iter_items(chunk, "candidates"):
             index = get_count(candidate, "index") or 0
             parts = _parts(get(candidate, "content"))
-            self._parts.setdefault(index, []).extend(parts)
+            self._parts[index] += parts
             self._latest += [(index, part) for part in parts]
             reason = either(candidate, "finishReason")
-            reason = getattr(reason, "value", reason)
-            if isinstance(reason, str):
+            if isinstance(reason := getattr(reason, "value", reason), str):
                 self._reasons[index] = reason
 
     @property
@@ -174,20 +173,11 @@ class GenerateContentAccumulator:
 def _merge_texts(parts: list[Any]) -> list[Any]:
     """Merge consecutive texts: a stream may split them anywhere."""
     merged: list[Any] = []
-    runs: list[list[str]] = []
-    for part in parts:
-        kind = part["type"] if isinstance(part, dict) else None
-        if kind not in _TEXT_TYPES:
-            merged.append(part)
-            continue
-        if not (merged and isinstance(merged[-1], dict) and merged[-1]["type"] == kind):
-            merged.append({"type": kind, "content": ""})
-            runs.append([])
-        runs[-1].append(part["content"])
-    remaining_runs = iter(runs)
-    for part in merged:
-        if isinstance(part, dict) and part["type"] in _TEXT_TYPES:
-            part["content"] = "".join(next(remaining_runs))
+    for kind, run in groupby(parts, lambda part: part["type"] if isinstance(part, dict) else None):
+        if kind in _TEXT_TYPES:
+            merged.append({"type": kind, "content": "".join(part["content"] for part in run)})
+        else:
+            merged += run
     return merged
 
 
@@ -199,8 +189,7 @@ def read_response(response: Any) -> list[Message]:
 
 def read_embedded(body: Any) -> RequestContent:
     request = RequestContent()
-    requests = list(iter_items(body, "requests", request)) or [body]
-    for embedded in requests:
+    for embedded in list(iter_items(body, "requests", request)) or [body]:
         parts = _parts(get(embedded, "content"), request)
         text = "".join(part["content"] for part in parts if isinstance(part, dict) and part["type"] == "text")
         if text:
