@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +18,12 @@ from .._messages import (
     function_tool,
     iter_items,
     parse_arguments,
+    read_parts,
     reasoning_part,
     server_tool_call_part,
     server_tool_result_part,
     text_part,
+    text_parts,
     to_json,
     tool_call_part,
     tool_result_part,
@@ -179,10 +182,7 @@ _CONTENT_KINDS = ("image", "audio", "video", "document")
 
 
 def read_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    system = get(body, "system_instruction")
-    if isinstance(system, str):
-        request.system.append(text_part(system))
+    request = RequestContent(system=text_parts(body, "system_instruction"))
     value = get(body, "input")
     if isinstance(value, str):
         request.messages.append({"role": "user", "parts": [text_part(value)]})
@@ -215,10 +215,7 @@ def _add(messages: list[Message], item: Any) -> None:
 
 
 def _contents(item: Any) -> list[Any]:
-    content = get(item, "content")
-    if isinstance(content, str):
-        return [text_part(content)]
-    return [part for block in iter_items(item, "content") if (part := _content(block)) is not None]
+    return read_parts(item, "content", _content)
 
 
 def _content(item: Any) -> Any:
@@ -244,18 +241,15 @@ def _step(step: Any) -> list[Any]:
     if kind == "model_output":
         return _contents(step)
     if kind == "function_call":
-        return [
-            tool_call_part(get_text(step, "id"), get_text(step, "name"), parse_arguments(get(step, "arguments")) or {})
-        ]
+        arguments = parse_arguments(get(step, "arguments")) or {}
+        return [tool_call_part(get_text(step, "id"), get_text(step, "name"), arguments)]
     if kind == "function_result":
         return [tool_result_part(get_text(step, "call_id"), to_json(get(step, "result")))]
-    if kind.endswith("_call"):
-        name = kind.removesuffix("_call")
+    name, _, role = kind.rpartition("_")
+    if role == "call":
         return [server_tool_call_part(get_text(step, "id"), name, name, _details(step, "arguments"))]
-    if kind.endswith("_result"):
-        return [
-            server_tool_result_part(get_text(step, "call_id"), kind.removesuffix("_result"), _details(step, "result"))
-        ]
+    if role == "result":
+        return [server_tool_result_part(get_text(step, "call_id"), name, _details(step, "result"))]
     return []
 
 
@@ -275,27 +269,20 @@ def read_output(response: Any) -> list[Message]:
 class InteractionContentAccumulator:
     """Accumulator of the steps of a stream, each of which starts, grows and stops."""
 
-    __slots__ = ("_pieces", "_status", "_steps")
-
     def __init__(self) -> None:
-        self._steps: dict[int, dict[str, Any]] = {}
-        self._pieces: dict[int, list[str]] = {}
+        self._steps: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+        self._pieces: defaultdict[int, list[str]] = defaultdict(list)
         self._status: str | None = None
 
     def add(self, event: Any) -> None:
-        kind = get_text(event, "event_type") or ""
+        kind, index = get_text(event, "event_type") or "", get_count(event, "index") or 0
         if kind.endswith(".start"):
             step = get(event, "step") or get(event, "content")
-            self._at(event).update(to_json(step) if step is not None else {})
+            self._steps[index].update(to_json(step) if step is not None else {})
         elif kind.endswith(".delta"):
-            self._grow(
-                self._at(event), get(event, "delta"), self._pieces.setdefault(get_count(event, "index") or 0, [])
-            )
+            self._grow(self._steps[index], get(event, "delta"), self._pieces[index])
         elif kind in ("interaction.completed", "interaction.complete"):
             self._status = get_text(get(event, "interaction"), "status")
-
-    def _at(self, event: Any) -> dict[str, Any]:
-        return self._steps.setdefault(get_count(event, "index") or 0, {})
 
     def _grow(self, step: dict[str, Any], delta: Any, pieces: list[str]) -> None:
         kind = get_text(delta, "type") or ""
