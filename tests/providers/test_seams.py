@@ -64,7 +64,7 @@ SEAMS = {
     "providers._hooks._check_budgets",
     "providers._hooks._check_budgets_async",
     "providers._hooks._refuse",
-    "providers._hooks._wait_for_verdict",
+    "providers._hooks._waiting",
     "providers.google.sdk._count_attempt",
     "providers._hooks._attach",
     "providers._hooks._detach",

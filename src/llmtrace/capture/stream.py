@@ -15,7 +15,7 @@ from functools import partial
 from operator import sub
 from statistics import median
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .._errors import attempt, log_internal_error
 from ..model import Response, StreamTiming
@@ -181,14 +181,17 @@ class StreamObserver:
         if self.finished:
             return
         ended = attempt("read a stream", lambda: self._accumulator.ended)
-        self.end("exhausted" if ended else outcome, at_exit=at_exit)
+        self._finish(self._result(), "exhausted" if ended else outcome, at_exit=at_exit)
 
     def on_collected(self) -> None:
         """End a stream that the caller dropped, on the worker: the thread of the collector may hold any lock."""
         notify(worker.submit, partial(self.on_drop, "dropped"))
 
     def on_error(self, error: BaseException) -> None:
-        """End the stream with the exception that the caller receives."""
+        """End the stream with the exception that the caller receives, perhaps that of an iterator at its end."""
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self.on_exhausted()
+            return
         if _is_concurrent_read(error):
             return
         outcome = "failed" if isinstance(error, Exception) else "cancelled"
@@ -197,10 +200,6 @@ class StreamObserver:
             if (event := attempt("read a chunk", error_event, error)) is not None:
                 self.add(event)
             self._call.fail(error, self._safe_timing(outcome), self._result())
-
-    def end(self, outcome: str, *, at_exit: bool = False) -> None:
-        """End the stream with the response accumulated so far."""
-        self._finish(self._result(), outcome, at_exit=at_exit)
 
     def _finish(self, response: Response, outcome: str, *, at_exit: bool = False) -> None:
         if not self.finished:
@@ -250,15 +249,12 @@ def notify(step: Callable[..., object], *args: Any) -> None:
     attempt("end a stream", step, *args)
 
 
-_Inner = TypeVar("_Inner", bound=Iterator[Any] | AsyncIterator[Any])
-
-
-class _Observed(Generic[_Inner]):
+class _Observed:
     """Replacement of an iterator in an SDK's object, with all its attributes."""
 
     __slots__ = ("_inner", "_observer")
 
-    def __init__(self, inner: _Inner, observer: StreamObserver) -> None:
+    def __init__(self, inner: Any, observer: StreamObserver) -> None:
         self._inner = inner
         self._observer = observer
 
@@ -268,7 +264,7 @@ class _Observed(Generic[_Inner]):
         return getattr(self._inner, name)
 
 
-class ObservedIterator(_Observed[Iterator[Any]]):
+class ObservedIterator(_Observed):
     """Replacement of the iterator inside a vendor's stream object, which passes each chunk to an observer."""
 
     __slots__ = ("_hide", "_next")
@@ -285,9 +281,6 @@ class ObservedIterator(_Observed[Iterator[Any]]):
         while True:
             try:
                 chunk = self._next()
-            except StopIteration:
-                notify(self._observer.on_exhausted)
-                raise
             except BaseException as error:
                 notify(self._observer.on_error, error)
                 raise
@@ -300,7 +293,7 @@ class ObservedIterator(_Observed[Iterator[Any]]):
             return chunk
 
 
-class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
+class AsyncObservedIterator(_Observed):
     """Asynchronous counterpart of ``ObservedIterator``."""
 
     __slots__ = ("_hide",)
@@ -316,9 +309,6 @@ class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
         while True:
             try:
                 chunk = await self._inner.__anext__()
-            except StopAsyncIteration:
-                notify(self._observer.on_exhausted)
-                raise
             except BaseException as error:
                 notify(self._observer.on_error, error)
                 raise
@@ -331,7 +321,7 @@ class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
             return chunk
 
 
-class ObservedHelperIterator(_Observed[Iterator[Any]]):
+class ObservedHelperIterator(_Observed):
     """Replacement of the iterator of an SDK's stream helper, which may fail on chunks that its stream returned."""
 
     __slots__ = ()
@@ -349,7 +339,7 @@ class ObservedHelperIterator(_Observed[Iterator[Any]]):
             raise
 
 
-class AsyncObservedHelperIterator(_Observed[AsyncIterator[Any]]):
+class AsyncObservedHelperIterator(_Observed):
     """Asynchronous counterpart of ``ObservedHelperIterator``."""
 
     __slots__ = ()

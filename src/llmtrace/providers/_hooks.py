@@ -54,25 +54,21 @@ def _admit(call: CallState) -> Any:
 
 
 def _check_budgets(call: CallState, verdict: Any) -> None:
-    if not isinstance(verdict, Exception):
-        verdict = _wait_for_verdict(call, verdict.wait)
-    if verdict is not None:
-        _refuse(call, verdict)
+    refusal = verdict if isinstance(verdict, Exception) else None
+    if refusal is None:
+        with _waiting(call):
+            refusal = verdict.wait()
+    if refusal is not None:
+        _refuse(call, refusal)
 
 
 async def _check_budgets_async(call: CallState, verdict: Any) -> None:
-    if not isinstance(verdict, Exception):
-        try:
-            verdict = await verdict.wait_async()
-        except Exception:
-            log_internal_error("check the budgets")
-            verdict = None
-        except BaseException as error:  # cancelled while it waited
-            call.request_sent = False
-            _fail(call, error)
-            raise
-    if verdict is not None:
-        _refuse(call, verdict)
+    refusal = verdict if isinstance(verdict, Exception) else None
+    if refusal is None:
+        with _waiting(call):
+            refusal = await verdict.wait_async()
+    if refusal is not None:
+        _refuse(call, refusal)
 
 
 def _refuse(call: CallState, refusal: Exception) -> NoReturn:
@@ -80,13 +76,14 @@ def _refuse(call: CallState, refusal: Exception) -> NoReturn:
     raise refusal if current_routed_call() is None else RefusalCarrier(refusal)
 
 
-def _wait_for_verdict(call: CallState, wait: Callable[[], Any]) -> Any:
+@contextmanager
+def _waiting(call: CallState) -> Iterator[None]:
+    """Suppress errors of a budget store inside the block, and end the call if the block is interrupted."""
     try:
-        return wait()
+        yield
     except Exception:
         log_internal_error("check the budgets")
-        return None
-    except BaseException as error:  # interrupted while it waited
+    except BaseException as error:  # interrupted or cancelled
         call.request_sent = False
         _fail(call, error)
         raise
