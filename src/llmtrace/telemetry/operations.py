@@ -104,7 +104,7 @@ def _describe_prompt(prompt: PromptUse, policy: ContentPolicy | None, into: Attr
         names.PROMPT_COMMIT: prompt.commit,
     }
     put(into, values)
-    if policy is None or policy.hides("inputs") or policy.hides("prompts"):
+    if policy is None or "inputs" in policy.hidden or "prompts" in policy.hidden:
         return
     if prompt.template is not None:
         into[names.PROMPT_TEMPLATE] = policy.text(prompt.template)
@@ -123,9 +123,9 @@ def _describe_documents(
         name = f"{prefix}{index}.document."
         put(into, {name + "id": document.id, name + "score": document.score})
         if policy is not None:
-            if document.content is not None and not policy.hides("outputs"):
+            if document.content is not None and "outputs" not in policy.hidden:
                 into[name + "content"] = policy.text(document.content)
-            if document.metadata and not policy.hides("outputs"):
+            if document.metadata and "outputs" not in policy.hidden:
                 into[name + "metadata"] = policy.json(_to_json_types(document.metadata))
 
 
@@ -311,9 +311,9 @@ def _describe_tool(operation: Operation, policy: ContentPolicy | None, into: Att
     }
     put(into, values)
     if policy is not None:
-        if operation.arguments is not None and not policy.hides("inputs"):
+        if operation.arguments is not None and "inputs" not in policy.hidden:
             into[names.TOOL_ARGUMENTS] = policy.json(_json_object("arguments", operation.arguments))
-        if operation.result is not None and not policy.hides("outputs"):
+        if operation.result is not None and "outputs" not in policy.hidden:
             into[names.TOOL_RESULT] = policy.json(_json_object("result", operation.result))
 
 
@@ -324,9 +324,9 @@ def _describe_run(operation: Operation, policy: ContentPolicy | None, into: Attr
     """
     if policy is None:
         return
-    if operation.arguments and not policy.hides("inputs"):
+    if operation.arguments and "inputs" not in policy.hidden:
         into[names.INPUT_MESSAGES] = policy.json([_message("user", operation.arguments)])
-    if operation.result is not None and not policy.hides("outputs"):
+    if operation.result is not None and "outputs" not in policy.hidden:
         message = {
             **_message("assistant", operation.result),
             "finish_reason": "stop" if operation.error is None else "error",
@@ -358,12 +358,12 @@ def _describe_retrieval(operation: Operation, policy: ContentPolicy | None, into
     put(into, {names.TOP_K: operation.top_k})
     if operation.database is not None:
         put(into, dict(zip(_DATABASE, operation.database, strict=True)))
-    if policy is not None and operation.query is not None and not policy.hides("inputs"):
+    if policy is not None and operation.query is not None and "inputs" not in policy.hidden:
         into[names.QUERY] = policy.text(operation.query)
     if not operation.documents:
         return
     into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
-    with_content = policy is not None and not policy.hides("outputs")
+    with_content = policy is not None and "outputs" not in policy.hidden
     rows = [_document_row(document, with_content) for document in operation.documents]
     # Write ids and scores with content off too. Phoenix drops the complete list if one document has no score.
     into[names.RETRIEVED] = policy.json(rows) if policy is not None else dumps(rows)
@@ -383,7 +383,7 @@ def _document_row(document: Document, with_content: bool) -> dict[str, Any]:
 
 def _describe_rerank(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
     put(into, {names.RERANK_TOP_K: operation.top_k, names.RERANK_MODEL: operation.name})
-    if policy is not None and operation.query is not None and not policy.hides("inputs"):
+    if policy is not None and operation.query is not None and "inputs" not in policy.hidden:
         into[names.RERANK_QUERY] = policy.text(operation.query)
     if operation.documents:
         into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
