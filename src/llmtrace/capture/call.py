@@ -339,7 +339,7 @@ class CallState:
         except Exception:
             log_internal_error("price a call")
             return None
-        if priced is not None and self.estimate is not None and priced.source != "provider":
+        if priced is not None and self.estimate is not None and priced.label.source != "provider":
             priced.approximate = True
         return priced
 
