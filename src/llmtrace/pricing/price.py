@@ -122,9 +122,8 @@ class Pricer:
         """
         if not _is_billed(request, response):
             return None
-        stated = response.stated_cost
-        if stated is not None:
-            priced = _stated(stated, response.model or request.model)
+        if response.stated_cost is not None:
+            priced = _stated(request, response)
             # Ignore a zero cost in a cut stream: servers send zero at its start and the real cost at its end.
             if priced is not None and (priced.units or not partial):
                 return priced
@@ -156,9 +155,7 @@ class Pricer:
         """
         if not _is_billed(request, response):
             return None
-        stated = (
-            None if response.stated_cost is None else _stated(response.stated_cost, response.model or request.model)
-        )
+        stated = _stated(request, response)
         return PricedCall(reason="prices_not_loaded") if stated is None or not stated.units else stated
 
     def _price_without_usage(
@@ -364,10 +361,13 @@ def _discounted(card: RateCard, multiplier: Fraction) -> RateCard:
     return replace(card, source="override", rates=rates)
 
 
-def _stated(cost: float | Decimal | Fraction, model: str | None) -> PricedCall | None:
-    """Return a cost stated by the provider as a price; ``None`` if it is not a valid amount."""
+def _stated(request: Request, response: Response) -> PricedCall | None:
+    """Return the cost stated by the provider as a price; ``None`` if there is no valid amount."""
+    cost = response.stated_cost
     if not isinstance(cost, (int, float, Decimal, Fraction)) or isinstance(cost, bool):
         return None
     if not math.isfinite(cost) or cost < 0:
         return None
-    return PricedCall(as_integer(Fraction(str(cost)) * UNIT), CostLabel(model, "provider", None))
+    return PricedCall(
+        as_integer(Fraction(str(cost)) * UNIT), CostLabel(response.model or request.model, "provider", None)
+    )
