@@ -185,20 +185,20 @@ def _tools(
         tool = tool_of(_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(wrapped, args, kwargs)
 
-    async def invoke_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        tool = tool_of(_function, args, kwargs)
-        return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
-
-    async def call_tool(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-        tool = tool_of(_function_call, args, kwargs)
+    async def invoke_async(read: Any, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        tool = tool_of(read, args, kwargs)
         return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
 
     functions = _loaded("_extra_utils")
     return [
         (functions, "get_function_response_parts_async", deferred.propagate),
         (functions, "invoke_function_from_dict_args", invoke),
-        (functions, "invoke_function_from_dict_args_async", invoke_async),
-        (getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None), "call_tool", call_tool),
+        (functions, "invoke_function_from_dict_args_async", partial(invoke_async, _function)),
+        (
+            getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None),
+            "call_tool",
+            partial(invoke_async, _function_call),
+        ),
     ]
 
 
