@@ -140,6 +140,14 @@ def file_uri_part(uri: str | None, mime_type: str | None) -> Part | None:
     return _with({"type": "uri", "modality": modality_of(mime_type), "uri": uri}, mime_type=mime_type)
 
 
+def data_part(modality: str, mime_type: str | None, data: Any, uri: str | None) -> Part | Blob | None:
+    """Return the part for data of a modality, which were sent or which a URI identifies."""
+    if isinstance(data, (str, bytes)) and data:
+        return Blob(modality, mime_type, data)
+    part = file_uri_part(uri, mime_type)
+    return None if part is None else {**part, "modality": modality}
+
+
 def file_part(file_id: str, modality: str = "document", mime_type: str | None = None) -> Part:
     return _with({"type": "file", "modality": modality, "file_id": file_id}, mime_type=mime_type)
 

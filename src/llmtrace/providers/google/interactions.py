@@ -8,13 +8,13 @@ from typing import Any
 
 from ..._read import get, get_count, get_text, iter_list, put, select
 from ...capture.error_body import read_error
-from ...model import Blob, Counts, Message, Request, RequestContent, Response
+from ...model import Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
 from .._common import no_content, read_fetch
 from .._messages import (
     append_turn,
-    file_uri_part,
+    data_part,
     function_tool,
     iter_items,
     parse_arguments,
@@ -225,11 +225,7 @@ def _content(item: Any) -> Any:
         return text_part(text) if text else None
     if kind not in _CONTENT_KINDS:
         return None
-    mime_type, data = get_text(item, "mime_type"), get(item, "data")
-    if isinstance(data, (str, bytes)) and data:
-        return Blob(kind, mime_type, data)
-    part = file_uri_part(get_text(item, "uri"), mime_type)
-    return None if part is None else {**part, "modality": kind}
+    return data_part(kind, get_text(item, "mime_type"), get(item, "data"), get_text(item, "uri"))
 
 
 def _step(step: Any) -> list[Any]:

@@ -171,7 +171,6 @@ class _ChoiceAccumulator:
     calls: defaultdict[Any, defaultdict[str, list[str]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
-    function: tuple[list[str], list[str]] | None = None
     reason: str | None = None
 
     def add(self, delta: Any) -> None:
@@ -201,10 +200,7 @@ class _ChoiceAccumulator:
             case "refusal" if isinstance(value, str):
                 self.refusal.append(value)
             case "function_call":
-                if self.function is None:
-                    self.function = [], []
-                self.function[0].append(get_text(value, "name") or "")
-                self.function[1].append(get_text(value, "arguments") or "")
+                self._add_call({"function": value}, name)
             case "images":
                 self.blocks += _images(delta)
             case "audio":
@@ -221,10 +217,10 @@ class _ChoiceAccumulator:
             elif part is not None:
                 self.blocks.append(part)
 
-    def _add_call(self, call: Any) -> None:
-        index = get_count(call, "index")
-        # Some servers omit the index and send each call in one piece.
-        key: Any = index if index is not None else get_text(call, "id") or len(self.calls)
+    def _add_call(self, call: Any, key: Any = None) -> None:
+        if key is None and (key := get_count(call, "index")) is None:
+            # Some servers omit the index and send each call in one piece.
+            key = get_text(call, "id") or len(self.calls)
         accumulated = self.calls[key]
         function = get(call, "function") or get(call, "custom")
         accumulated["id"].append(get_text(call, "id") or "")
@@ -248,8 +244,6 @@ class _ChoiceAccumulator:
             # Use the first identifier and name: some servers repeat them with every piece.
             identifier, name = (next(filter(None, pieces[key]), None) for key in ("id", "name"))
             parts.append(tool_call_part(identifier, name, "".join(pieces["arguments"])))
-        if self.function is not None:
-            parts.append(tool_call_part(None, "".join(self.function[0]), "".join(self.function[1])))
         return {"role": "assistant", "parts": parts, "finish_reason": self.reason}
 
 
