@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.util.types import AttributeValue
 
@@ -20,14 +20,10 @@ from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
 from .truncate import dumps
 
+if TYPE_CHECKING:
+    from .spans import SpanEmitter
+
 Attributes = dict[str, AttributeValue]
-
-
-class Options(Protocol):
-    """Settings that describers read."""
-
-    content: ContentPolicy
-    """Policy that decides whether error texts, which may echo a prompt, are recorded."""
 
 
 _SPECIAL_PARAMETERS = {"dimensions": names.DIMENSIONS, "reranker.top_k": names.RERANK_TOP_K}
@@ -42,7 +38,7 @@ _FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "
 _OPERATIONS_WITH_USAGE = BILLED_OPERATIONS - {"moderation"}
 
 
-def describe_request(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_request(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the parameters of the request, and OpenAI's API type and service tier."""
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
@@ -85,7 +81,7 @@ def _to_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
     return number if number == value else None
 
 
-def describe_stream(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_stream(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add how the stream ended and its latencies in seconds; nothing if the call was not streamed."""
     timing = call.timing
     if timing is None:
@@ -107,7 +103,7 @@ def describe_stream(call: FinishedCall, options: Options, into: Attributes) -> N
     put(into, values)
 
 
-def describe_response(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_response(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the model, the ids, the finish reasons and the status that the provider returned."""
     request, response = call.request, call.response
     values = {
@@ -132,7 +128,7 @@ def describe_response(call: FinishedCall, options: Options, into: Attributes) ->
             into[names.SERVER_TIME + stage] = seconds
 
 
-def describe_refusal(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_refusal(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Mark a call that the model declined, or whose request or response a content filter stopped."""
     response = call.response
     filtered = "content_filter" in response.normalized_finish_reasons
@@ -140,13 +136,13 @@ def describe_refusal(call: FinishedCall, options: Options, into: Attributes) -> 
         into[names.REFUSAL] = True
 
 
-def describe_usage(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_usage(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the token counts, unless another span already carries them."""
     if not call.usage_on_other_span:
         describe_counts(call, options, into)
 
 
-def describe_counts(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_counts(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the token counts and their source, even if another span carries them too."""
     counts: Counts | None = call.response.usage
     if call.outcome == "blocked":
@@ -172,7 +168,7 @@ def describe_counts(call: FinishedCall, options: Options, into: Attributes) -> N
         into[names.CACHE_CREATION] = written
 
 
-def describe_http(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_http(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add retries, the request id and the remaining rate limits, as the response headers have them."""
     header = call.headers.get
     requests = header("x-ratelimit-remaining-requests") or header("anthropic-ratelimit-requests-remaining")
@@ -190,7 +186,7 @@ def _count(value: str | None) -> int | None:
     return int(value) if value and value.isdecimal() and len(value) < 19 else None
 
 
-def describe_outcome(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_outcome(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the outcome, ``error.type``, and the status and code of the response that refused the call."""
     into[names.OUTCOME] = call.outcome
     if call.error_type is None:
@@ -217,7 +213,7 @@ def describe_exception(error: BaseException, policy: ContentPolicy, *, with_cont
     return event
 
 
-Describer = Callable[[FinishedCall, Options, Attributes], None]
+Describer = Callable[[FinishedCall, "SpanEmitter", Attributes], None]
 
 COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """Describers whose attributes no other instrumentation writes."""

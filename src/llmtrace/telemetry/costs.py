@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from opentelemetry.util.types import AttributeValue
 
@@ -12,8 +13,11 @@ from ..model.call_stages import FinishedCall
 from ..pricing.money import UNIT, Amount
 from . import names
 
+if TYPE_CHECKING:
+    from .spans import SpanEmitter
 
-def describe_cost(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
+
+def describe_cost(call: FinishedCall, options: SpanEmitter, into: dict[str, AttributeValue]) -> None:
     """Add the cost, its parts and the source of the price, or the reason why the call is unpriced."""
     priced = call.priced
     if priced is None:
@@ -26,7 +30,7 @@ def describe_cost(call: FinishedCall, options: object, into: dict[str, Attribute
         return
     label = priced.label
     into[names.COST_TOTAL] = priced.total
-    if not getattr(options, "proposed_cost", False):
+    if not options.proposed_cost:
         into[names.USAGE_COST] = priced.total
     elif call.request.operation in INFERENCE_OPERATIONS:
         # The flat name is a prefix of these, which some backends cannot store side by side.
@@ -59,7 +63,7 @@ def describe_estimate(call: FinishedCall, into: dict[str, AttributeValue]) -> No
     put(into, values)
 
 
-def describe_budget(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
+def describe_budget(call: FinishedCall, options: SpanEmitter, into: dict[str, AttributeValue]) -> None:
     """Add limit and spent amount of the tightest budget that applies to the call."""
     window = None if call.reservation is None else call.reservation.tightest
     if window is None:

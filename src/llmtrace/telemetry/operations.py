@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import islice
 from time import perf_counter, time_ns
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -18,7 +19,6 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
-    Tracer,
     get_current_span,
     set_span_in_context,
 )
@@ -38,10 +38,12 @@ from . import names
 from .attributes import Attributes, describe_exception
 from .bridges import add_bridges
 from .content import describe_content
-from .content_policy import NO_CONTENT, ContentPolicy
-from .events import Events
-from .start_attributes import StartAttributes
+from .content_policy import ContentPolicy
+from .start_attributes import SpanWriter
 from .truncate import dumps, map_text
+
+if TYPE_CHECKING:
+    from .spans import SpanEmitter
 
 _DATABASE = (
     *(names.DB_SYSTEM, names.DB_OPERATION, names.DB_COLLECTION, names.DB_NAMESPACE),
@@ -60,7 +62,7 @@ class Annotator(Protocol):
         """Queue ``score`` without waiting for the backend's response."""
 
 
-def describe_context(call: FinishedCall, options: object, into: Attributes) -> None:
+def describe_context(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add tags, prompt and documents from the enclosing blocks of a call."""
     context = call.call_context
     _describe_tags(context, into)
@@ -69,7 +71,7 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
     documents, prompt = context.documents, context.prompt
     if prompt is None and not documents:
         return
-    policy: ContentPolicy = getattr(options, "content", NO_CONTENT)
+    policy = options.content
     if prompt is not None:
         _describe_prompt(prompt, policy if policy.records_on_span(context.capture_content) else None, into)
     if documents:
@@ -129,47 +131,32 @@ def _describe_documents(
                 into[name + "metadata"] = policy.json(_to_json_types(document.metadata))
 
 
-class OperationSpans:
+@dataclass(eq=False)
+class OperationSpans(SpanWriter):
     """Emitter of one span for each operation of the program and one event for each score."""
 
-    def __init__(
-        self,
-        tracer: Callable[[str], Tracer],
-        *,
-        content: ContentPolicy = NO_CONTENT,
-        rollup: bool = False,
-        events: Events | None = None,
-        annotator: Annotator | None = None,
-        bridges: Callable[[], Sequence[str]] | None = None,
-        observe: Callable[[Operation], None] | None = None,
-    ) -> None:
-        self._tracer = tracer
-        self._policy = content
-        self._observe = observe
-        self.rollup = rollup
-        self._events = events
-        self._annotator = annotator
-        self._bridges = bridges
-        """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
-        self._start_attributes = StartAttributes()
+    _: KW_ONLY
+    rollup: bool = False
+    annotator: Annotator | None = None
+    observe: Callable[[Operation], None] | None = None
 
     def reads_content(self, context: CallContext) -> bool:
         """Return True if the content of an operation with that context is recorded."""
-        return self._policy.records_on_span(context.capture_content)
+        return self.content.records_on_span(context.capture_content)
 
     def begin(self, operation: Operation, outer: Context) -> Context:
         """Start the span of an operation, in the context ``outer``. Return the context for everything inside."""
         worker.start()  # it may have to end the span
-        tracer = self._tracer(operation.client)
+        tracer = self.tracer(operation.client)
         attributes = None
-        if self._start_attributes.needed_by(tracer):
+        if self.start_attributes.needed_by(tracer):
             attributes = _start_attributes(operation)
-            self._policy.clean(attributes)
+            self.content.clean(attributes)
             make_encodable(attributes)
         title, kind = _KINDS[operation.kind]
         # The convention keeps the data source out of the name of a search.
         if operation.name is not None and operation.kind != "retrieval":
-            title = encodable(f"{title} {self._policy.label(operation.name)}")
+            title = encodable(f"{title} {self.content.label(operation.name)}")
         operation.span = tracer.start_span(title, operation.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(operation.span, outer)
 
@@ -189,8 +176,8 @@ class OperationSpans:
             worker.submit(partial(self._end, operation, time_ns()))
 
     def _end(self, operation: Operation, end_time: int | None) -> None:
-        if self._observe is not None:
-            attempt("record the metrics of an operation", self._observe, operation)
+        if self.observe is not None:
+            attempt("record the metrics of an operation", self.observe, operation)
         span = operation.span
         try:
             if not self._write_lazily(operation) and span.is_recording():
@@ -211,15 +198,15 @@ class OperationSpans:
     def _build_lazily(self, operation: Operation, existing: dict[str, Any], limit: int) -> Attributes:
         attributes = self._describe(operation, None, existing)
         attributes[names.OUTCOME] = "ok"
-        return add_bridges(attributes, self._bridges, existing, limit)
+        return add_bridges(attributes, self.bridges, existing, limit)
 
     def _write(self, operation: Operation) -> None:
         span = operation.span
-        policy = self._policy if self.reads_content(operation.call_context) else None
+        policy = self.content if self.reads_content(operation.call_context) else None
         existing, limit = limits_of(span)
         attributes = self._describe(operation, policy, existing)
         self._describe_end(operation, policy, attributes)
-        set_attributes(span, add_bridges(attributes, self._bridges, existing, limit))
+        set_attributes(span, add_bridges(attributes, self.bridges, existing, limit))
 
     def _describe(self, operation: Operation, policy: ContentPolicy | None, existing: Any) -> Attributes:
         """Return the attributes of an operation, and those that its span has, which the application may have set."""
@@ -228,8 +215,8 @@ class OperationSpans:
         _describe_tags(operation.call_context, attributes)
         _DESCRIBERS[operation.kind](operation, policy, attributes)
         _describe_rollup(operation, attributes)
-        self._policy.clean(start)
-        self._policy.clean(attributes)
+        self.content.clean(start)
+        self.content.clean(attributes)
         return {**start, **dict(existing), **attributes}
 
     def _describe_end(self, operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
@@ -242,16 +229,16 @@ class OperationSpans:
             return
         into[names.OUTCOME] = "error"
         into[names.ERROR_TYPE] = error_type(error)
-        event = describe_exception(error, self._policy, with_content=policy is not None)
+        event = describe_exception(error, self.content, with_content=policy is not None)
         text = str(event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__))
         operation.span.add_event(names.EXCEPTION, event)
         operation.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
         """Record a score: on its span if that is open, as an event, and through the annotator."""
-        score = dataclasses.replace(score, name=self._policy.label(score.name), label=self._policy.label(score.label))
+        score = dataclasses.replace(score, name=self.content.label(score.name), label=self.content.label(score.label))
         if score.explanation is not None:
-            score = dataclasses.replace(score, explanation=self._policy.text(score.explanation))
+            score = dataclasses.replace(score, explanation=self.content.text(score.explanation))
         attributes: Attributes = {}
         values = {
             names.EVALUATION_NAME: score.name,
@@ -266,11 +253,11 @@ class OperationSpans:
         span = score.open_span if score.open_span is not None else _current_span(score)
         if span is not None and span.is_recording():
             span.add_event(names.EVALUATION, attributes)
-        if self._events is not None:
-            self._events.emit(names.EVALUATION, attributes, _scored_context(score))
+        if self.events is not None:
+            self.events.emit(names.EVALUATION, attributes, _scored_context(score))
         # Skip failed evaluations: the backend's annotations have no field for an error.
-        if self._annotator is not None and score.span_id and score.error is None:
-            self._annotator.post(score)
+        if self.annotator is not None and score.span_id and score.error is None:
+            self.annotator.post(score)
 
 
 def _is_left_early(error: BaseException | None) -> bool:
