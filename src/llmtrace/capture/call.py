@@ -95,8 +95,8 @@ class CallState:
     """OpenTelemetry context that is current while the SDK works on the call."""
     started: float = 0.0
     _priced: Any = _NOT_PRICED
-    _end_token: list[bool] = field(default_factory=lambda: [True])
-    _fork_count: int = field(default_factory=lambda: _fork_count)
+    _end_token: list[bool] = field(init=False)
+    _fork_count: int = field(init=False)
 
     def __post_init__(
         self,
@@ -108,6 +108,7 @@ class CallState:
         content_body: Any,
     ) -> None:
         services, parent_context = self.services, self.parent_context
+        self._end_token, self._fork_count = [True], _fork_count
         self.body = content_body if services.estimator is not None else None
         if parent_context is None:
             self.parent_context = parent_context = context_state.current()
@@ -283,7 +284,10 @@ class CallState:
             self.reservation = attempt("find the budgets of a call", services.budgets.count, self.start)
         call = self._finished()
         for observer in services.observers:
-            attempt("notify an observer of a call", observer, call)
+            try:
+                observer(call)
+            except Exception:
+                log_internal_error("notify an observer of a call")
         if services.keep_body is not None:
             attempt("keep the request body of a call", self._keep_body, services.keep_body, call)
         attempt("end a span", services.emitter.end, call, self.span, self.parent_context, end_time)

@@ -75,7 +75,8 @@ class Reported:
         """Service tier that the usage names, as Mistral's does."""
         self.unread: dict[str, None] = {}
         """Names of positive counts that may be billed and that no table contains."""
-        self.add(usage, names)
+        if usage is not None:
+            self.add(usage, names)
 
     def add(self, usage: Any, names: Names = OPENAI) -> None:
         """Merge one report, whose names ``names`` translates."""

@@ -104,7 +104,7 @@ def describe_stream(call: FinishedCall, options: SpanEmitter, into: Attributes) 
 
 
 def describe_response(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
-    """Add the model, the ids, the finish reasons and the status that the provider returned."""
+    """Add what the provider returned, and mark a call that the model declined or that a content filter stopped."""
     request, response = call.request, call.response
     values = {
         names.RESPONSE_ID: response.id or request.response_id,
@@ -120,19 +120,15 @@ def describe_response(call: FinishedCall, options: SpanEmitter, into: Attributes
     put(into, values)
     if response.dimensions is not None and request.operation == "embeddings":
         into.setdefault(names.DIMENSIONS, response.dimensions)
+    reasons = response.normalized_finish_reasons
     if response.finish_reasons:
-        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in response.normalized_finish_reasons]
+        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in reasons]
         into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in response.finish_reasons]
     if response.server_times is not None:
         for stage, seconds in response.server_times.items():
             into[names.SERVER_TIME + stage] = seconds
-
-
-def describe_refusal(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
-    """Mark a call that the model declined, or whose request or response a content filter stopped."""
-    response = call.response
-    filtered = "content_filter" in response.normalized_finish_reasons
-    if response.refused or filtered or (call.error is not None and error_code(call.error) in _FILTER_ERROR_CODES):
+    filtered = "content_filter" in reasons or (call.error is not None and error_code(call.error) in _FILTER_ERROR_CODES)
+    if response.refused or filtered:
         into[names.REFUSAL] = True
 
 
@@ -176,14 +172,14 @@ def describe_http(call: FinishedCall, options: SpanEmitter, into: Attributes) ->
     values = {
         names.RETRIES: call.retries if call.retries > 0 else None,
         names.REQUEST_ID: header("x-request-id") or header("request-id") or header("x-amzn-requestid") or None,
-        names.REMAINING_REQUESTS: _count(requests),
-        names.REMAINING_TOKENS: _count(tokens),
+        names.REMAINING_REQUESTS: _count(requests) if requests else None,
+        names.REMAINING_TOKENS: _count(tokens) if tokens else None,
     }
     put(into, values)
 
 
-def _count(value: str | None) -> int | None:
-    return int(value) if value and value.isdecimal() and len(value) < 19 else None
+def _count(value: str) -> int | None:
+    return int(value) if value.isdecimal() and len(value) < 19 else None
 
 
 def describe_outcome(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
@@ -220,7 +216,6 @@ COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, desc
 CALL_DESCRIBERS: tuple[Describer, ...] = (
     describe_request,
     describe_response,
-    describe_refusal,
     describe_usage,
     *COMMON_DESCRIBERS,
     describe_outcome,

@@ -28,13 +28,13 @@ def describe_cost(call: FinishedCall, options: SpanEmitter, into: dict[str, Attr
             estimate = call.estimate
             into[names.COST_ESTIMATE] = max(priced.total, estimate.usd or 0.0) if estimate is not None else priced.total
         return
-    label = priced.label
-    into[names.COST_TOTAL] = priced.total
+    label, total = priced.label, priced.total
+    into[names.COST_TOTAL] = total
     if not options.proposed_cost:
-        into[names.USAGE_COST] = priced.total
+        into[names.USAGE_COST] = total
     elif call.request.operation in INFERENCE_OPERATIONS:
         # The flat name is a prefix of these, which some backends cannot store side by side.
-        into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = priced.total, "USD"
+        into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = total, "USD"
         into[names.PROPOSED_SOURCE] = "provider" if label.source == "provider" else "local"
     values = {
         names.COST_EXACT: priced.exact,
@@ -82,12 +82,15 @@ def describe_budget(call: FinishedCall, options: SpanEmitter, into: dict[str, At
 def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: dict[str, AttributeValue]) -> None:
     totals: dict[str, Amount] = {}
     for part, units in amounts:
-        if part in names.INPUT_COSTS:
-            name, total = names.INPUT_COSTS[part], names.COST_INPUT
-        elif part in names.OUTPUT_COSTS:
-            name, total = names.OUTPUT_COSTS[part], names.COST_OUTPUT
-        else:
-            name, total = names.COST + part, ""
-        into[name] = float(units / UNIT)
-        totals[total] = totals.get(total, 0) + units
-    into.update({total: float(units / UNIT) for total, units in totals.items() if total})
+        into[_PARTS.get(part) or names.COST + part] = float(units / UNIT)
+        if (total := _TOTALS.get(part)) is not None:
+            totals[total] = totals.get(total, 0) + units
+    for total, units in totals.items():
+        into[total] = float(units / UNIT)
+
+
+_PARTS = {**names.INPUT_COSTS, **names.OUTPUT_COSTS}
+_TOTALS = {
+    **dict.fromkeys(names.INPUT_COSTS, names.COST_INPUT),
+    **dict.fromkeys(names.OUTPUT_COSTS, names.COST_OUTPUT),
+}

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 )
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
-from .._errors import attempt
+from .._errors import attempt, log_internal_error
 from .._settings.environment import variable
 from .._text import encodable
 from ..context import inference_spans
@@ -133,21 +133,23 @@ class SpanEmitter(SpanWriter):
         if not span.is_recording():
             return
         attributes = self._described(call, DESCRIBERS)
-        attempt("write the error of a call", self._write_error, call, span, parent_context)
+        if call.error_type is not None:
+            attempt("write the error of a call", self._write_error, call, span, parent_context)
         attempt("write the content of a call", self._write_content, call, span, parent_context, attributes)
         set_attributes(span, add_bridges(attributes, self.bridges, *limits_of(span), started=call.started_ns))
 
     def _described(self, call: FinishedCall, describers: Sequence[Describer]) -> Attributes:
         attributes: Attributes = start_attributes(call) if describers is DESCRIBERS else {}
         for describe in describers:
-            attempt("write a span", describe, call, self, attributes)
+            try:
+                describe(call, self, attributes)
+            except Exception:
+                log_internal_error("write a span")
         self.content.clean(attributes)
         return attributes
 
     def _write_error(self, call: FinishedCall, span: Any, parent_context: Any) -> None:
         """Set the status of a failed call, and record its exception in an event of the span and in the logs."""
-        if call.error_type is None:
-            return
         error = call.error
         if error is None:
             span.set_status(Status(StatusCode.ERROR))

@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from ..._errors import attempt
+from ..._errors import log_internal_error
 from ...capture.call import CallState
 from ...capture.content import WithContent
 from ...model import Response
@@ -51,7 +51,10 @@ class ShapeCache:
         if self._shape is not None and type(body) is str and (match := self._shape.fullmatch(body)) is not None:
             self._last = chunk
             if self._content is not None:
-                attempt("read the content of a chunk", self._add_content, match)
+                try:
+                    self._content.repeat(_decode(match[1]))
+                except Exception:
+                    log_internal_error("read the content of a chunk")
             return self._matched
         self._read_last()
         if self._call is not None:
@@ -74,9 +77,6 @@ class ShapeCache:
             return False
         match = self._shape.fullmatch(body)
         return match is not None and self._content.latest_text == _decode(match[1])
-
-    def _add_content(self, match: re.Match[str]) -> None:
-        self._content.repeat(_decode(match[1]))
 
     def _read_last(self) -> None:
         if self._last is not None:

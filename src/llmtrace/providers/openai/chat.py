@@ -63,8 +63,7 @@ def _field_getter(source: Any) -> Callable[[str], Any]:
 def read_response(response: Any) -> Response:
     fields = as_mapping(response)
     read = _field_getter(fields)
-    choices, reported = read("choices"), Reported()
-    reported.add(read("usage"))
+    choices, reported = read("choices"), Reported(read("usage"))
     reasons, refused, error = [], False, None
     for choice in choices if isinstance(choices, (list, tuple)) else ():
         choice_fields = as_mapping(choice)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64decode
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from ..._read import as_mapping, get, get_count, get_text, put
@@ -31,15 +30,14 @@ from .._messages import (
 
 __all__ = ["CHAT_CONTENT", "COMPLETIONS_CONTENT", "read_part"]
 
-_THOUGHTS = ("reasoning_content", "reasoning")
-
 
 def read_request(body: Any) -> RequestContent:
     request = RequestContent()
     for message in iter_items(body, "messages", request):
         request.messages.append(_message(message, request))
     request.tools += map(tool_definition, iter_items(body, "tools", request))
-    request.tools += [function_tool(function, "parameters") for function in iter_items(body, "functions", request)]
+    for function in iter_items(body, "functions", request):
+        request.tools.append(function_tool(function, "parameters"))
     return request
 
 
@@ -55,11 +53,15 @@ def _message(message: Any, request: RequestContent | None) -> Message:
 
 def _message_parts(message: Any, request: RequestContent | None = None) -> list[Any]:
     """Return the parts of one message, reasoning first, in the order that models produce them."""
-    thoughts = (reasoning_part(thought) for name in _THOUGHTS if (thought := get_text(message, name)) is not None)
-    parts: list[Any] = [*islice(thoughts, 1), *read_parts(message, "content", read_part, request)]
-    parts += text_parts(message, "refusal")
+    parts: list[Any] = []
+    if (thought := get_text(message, "reasoning_content") or get_text(message, "reasoning")) is not None:
+        parts.append(reasoning_part(thought))
+    parts += read_parts(message, "content", read_part, request)
+    if (refusal := get_text(message, "refusal")) is not None:
+        parts.append(text_part(refusal))
     parts += _images(message, request)
-    parts += _audio_parts(get(message, "audio"))
+    if (audio := get(message, "audio")) is not None:
+        parts += _audio_parts(audio)
     parts += (part for call in iter_items(message, "tool_calls", request) if (part := _call(call)) is not None)
     function = get(message, "function_call")
     if get(function, "name"):
@@ -155,7 +157,16 @@ def read_response(response: Any) -> list[Message]:
     return messages
 
 
-_TEXT_FIELDS = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio", "images")
+_TEXT_FIELDS = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "tool_calls",
+    "refusal",
+    "function_call",
+    "audio",
+    "images",
+)
 
 
 @dataclass(slots=True, eq=False)

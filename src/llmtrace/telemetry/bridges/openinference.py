@@ -32,18 +32,19 @@ _KINDS = {
 }
 _JSON = "application/json"
 _TEXT = "text/plain"
+_PROMPT = {names.OI_PROMPT_ID: names.PROMPT_NAME, names.OI_TEMPLATE_VERSION: names.PROMPT_VERSION}
 _COPIES: dict[str, dict[str, str]] = {
     "LLM": {
+        **_PROMPT,
         names.OI_REASONING: names.USAGE["reasoning"],
         names.OI_AUDIO_INPUT: names.USAGE["audio_input"],
         names.OI_AUDIO_OUTPUT: names.USAGE["audio_output"],
         names.OI_PARAMETERS: names.REQUEST_PARAMETERS,
     },
-    "EMBEDDING": {"embedding.invocation_parameters": names.REQUEST_PARAMETERS},
+    "EMBEDDING": {**_PROMPT, "embedding.invocation_parameters": names.REQUEST_PARAMETERS},
 }
 """Attributes that are copied under another name, by the kind of the span."""
 _MODELS = {"LLM": names.OI_MODEL, "EMBEDDING": names.OI_EMBEDDING_MODEL}
-_PROMPT = {names.OI_PROMPT_ID: names.PROMPT_NAME, names.OI_TEMPLATE_VERSION: names.PROMPT_VERSION}
 
 
 def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
@@ -55,11 +56,14 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     added: dict[str, Any] = {names.OI_KIND: kind}
     if kind in _MODELS:
         # Prefer the model of the response: that of the request may be an alias, which Phoenix cannot price.
-        put(added, {_MODELS[kind]: attributes.get(names.RESPONSE_MODEL) or attributes.get(names.REQUEST_MODEL)})
+        model = attributes.get(names.RESPONSE_MODEL) or attributes.get(names.REQUEST_MODEL)
+        if model is not None:
+            added[_MODELS[kind]] = model
     if kind == "LLM":
         _add_messages(attributes, added)
-    copies = {**_COPIES.get(kind, {}), **_PROMPT}
-    put(added, {name: attributes.get(source) for name, source in copies.items()})
+    for name, source in _COPIES.get(kind, _PROMPT).items():
+        if source in attributes:
+            added[name] = attributes[source]
     if kind != "LLM" or names.INPUT_MESSAGES in attributes or names.OUTPUT_MESSAGES in attributes:
         _add_values(attributes, kind, added)
     _add_metadata(attributes, added)
@@ -98,7 +102,7 @@ def _add_values(attributes: Mapping[str, Any], kind: str, added: dict[str, Any])
     if kind in _VALUES:
         values: Any = [(attributes.get(source), mime_type) for source, mime_type in _VALUES[kind]]
     else:
-        values = [_last_text(attributes.get(source)) for source in (names.INPUT_MESSAGES, names.OUTPUT_MESSAGES)]
+        values = map(_last_text, (attributes.get(names.INPUT_MESSAGES), attributes.get(names.OUTPUT_MESSAGES)))
     places = (names.OI_INPUT, names.OI_INPUT_TYPE), (names.OI_OUTPUT, names.OI_OUTPUT_TYPE)
     for (name, type_name), (value, mime_type) in zip(places, values, strict=False):
         if value and isinstance(value, str):
