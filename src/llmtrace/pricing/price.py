@@ -107,18 +107,10 @@ class Pricer:
         *,
         partial: bool = False,
     ) -> PricedCall | None:
-        """Return the cost of a call, or the reason why it is unknown.
+        """Return the cost of a call, or the reason why it is unknown; ``None`` if such operations are not billed.
 
-        Args:
-            provider: OpenTelemetry's name of the provider.
-            host: Host of the server, if known.
-            request: The request.
-            response: The response.
-            at: Time of the call in seconds since 1970; now by default.
-            partial: True if the response was cut, so that its usage is incomplete.
-
-        Returns:
-            The cost; ``None`` if operations of this kind are not billed.
+        ``provider`` is OpenTelemetry's name, and ``at`` the time of the call in seconds since 1970, by default now. The
+        usage of a ``partial`` response, which was cut, is incomplete.
         """
         if not _is_billed(request, response):
             return None
