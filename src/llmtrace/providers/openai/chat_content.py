@@ -251,7 +251,7 @@ class _ChoiceAccumulator:
             parts.append(Blob("audio", None, _join_base64(self.audio)))
         if any(self.transcript):
             parts.append(text_part("".join(self.transcript)))
-        for pieces in self.calls.values():
+        for _, pieces in sorted(self.calls.items(), key=lambda item: item[0] == "function_call"):
             # Use the first identifier and name: some servers repeat them with every piece.
             identifier, name = (next(filter(None, pieces[key]), None) for key in ("id", "name"))
             parts.append(tool_call_part(identifier, name, "".join(pieces["arguments"])))
