@@ -16,19 +16,18 @@ nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "layers", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-FRAMEWORKS = {
-    "oldest": [
-        *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
-        *("haystack-ai==3.4.0", "qdrant-client==1.15.0", "smolagents==1.26.0", "openai==2.9.0"),
-    ],
-    "crewai": ["crewai<2"],
-    "oldest_stores": [
-        *("chromadb==1.0.0", "elasticsearch==8.14.0", "lancedb==0.24.0", "opensearch-py==2.4.0", "pinecone==9.0.0"),
-        *("pymilvus==2.6.0", "milvus-lite>=3,<4", "weaviate-client==4.14.0"),
-    ],
-    "stores": ["lancedb<1", "pymilvus<4", "milvus-lite<4", "weaviate-client<5"],
-    "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
+FRAMEWORKS: dict[str, list[str]] = {}
+"""Names of bridges by group: of frameworks that can be installed together."""
+for _name, _row in tomllib.loads(Path("docs", "frameworks.toml").read_text(encoding="utf-8")).items():
+    for _group in _row.get("sessions", ()):
+        FRAMEWORKS.setdefault(_group, []).append(_name)
+COMPANIONS = {
+    "oldest": ("langchain==1.3.0", "langchain-openai==1.1.9", "openai==2.9.0"),
+    "oldest_stores": ("milvus-lite>=3,<4",),
+    "stores": ("milvus-lite<4",),
+    "other": ("google-adk<3", "pydantic-ai-slim[openai]<3"),
 }
+"""What else the tests of a group use."""
 
 OTHERS = tomllib.loads(Path("tests", "others", "matrix.toml").read_text(encoding="utf-8"))["packages"]
 """Other instrumentation, each with an environment of its own: some require older SDKs, or replace parts of them."""
@@ -107,7 +106,9 @@ def litellm(session: nox.Session) -> None:
 @nox.parametrize("group", list(FRAMEWORKS), ids=list(FRAMEWORKS))
 def frameworks(session: nox.Session, group: str) -> None:
     """Run the tests of the bridges with frameworks that require other SDKs than the newest."""
-    session.install("-e", ".[test]", *FRAMEWORKS[group])
+    session.install("-e", ".[test]")
+    which = "oldest" if group.startswith("oldest") else "newest"
+    session.install("-e", ".[test]", *_releases(session, which, *FRAMEWORKS[group]), *COMPANIONS.get(group, ()))
     session.run("pytest", "tests/integrations", *session.posargs)
 
 
@@ -174,7 +175,7 @@ def changelog(session: nox.Session) -> None:
 
 
 def _releases(session: nox.Session, *arguments: str) -> list[str]:
-    """Return the requirements of client libraries that ``.ci/releases.py`` prints."""
+    """Return the requirements of client libraries or frameworks that ``.ci/releases.py`` prints."""
     return str(session.run("python", ".ci/releases.py", *arguments, silent=True)).split()
 
 
