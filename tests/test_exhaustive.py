@@ -21,7 +21,7 @@ def test_one_fault(): ...
 
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "worker"])
 @pytest.mark.parametrize(("arguments", "passed"), [([], 1), (["--exhaustive"], 2), (["folder"], 2)])
-def test_exhaustive_tests_run_when_asked_for(
+def test_exhaustive_tests_run_with_the_option_or_a_path(
     arguments: list[str], passed: int, workers: list[str], tmp_path: Path
 ) -> None:
     """The option and a path run all tests; without them the exhaustive ones are left out."""
