@@ -33,7 +33,7 @@ OTHERS = tomllib.loads(Path("tests", "others", "matrix.toml").read_text(encoding
 """Other instrumentation, each with an environment of its own: some require older SDKs, or replace parts of them."""
 
 # More workers than most machines have cores: many tests wait for a process that they started.
-PARALLEL = ("-n", "4", "--dist", "worksteal")
+ALL = ("--exhaustive", "-n", "4", "--dist", "worksteal")
 
 
 @nox.session
@@ -59,7 +59,7 @@ def layers(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
-    session.run("pytest", *PARALLEL, *session.posargs)
+    session.run("pytest", *ALL, *session.posargs)
 
 
 @nox.session
@@ -67,7 +67,7 @@ def coverage(session: nox.Session) -> None:
     """Run the tests with line and branch coverage, also in their subprocesses."""
     session.install("-e", ".[dev]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *ALL, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -91,7 +91,7 @@ def vendors(session: nox.Session, release: str) -> None:
         # SDKs that these frameworks do not work with
         packages = ("haystack-ai", "langchain-openai", "openai-agents", "pydantic-ai-slim", "smolagents")
         session.run("pip", "uninstall", "-y", *packages)
-    session.run("pytest", *PARALLEL, *session.posargs)
+    session.run("pytest", *ALL, *session.posargs)
 
 
 @nox.session
@@ -154,7 +154,7 @@ def package(session: nox.Session) -> None:
         shutil.rmtree(source / "src")
         session.install(f"llmtrace-otel[test] @ {wheel.as_uri()}")
         with session.chdir(source):
-            session.run("pytest", *(session.posargs or PARALLEL), env={"LLMTRACE_SHARED": str(folder / "none")})
+            session.run("pytest", *(session.posargs or ALL), env={"LLMTRACE_SHARED": str(folder / "none")})
 
 
 @nox.session

@@ -24,7 +24,7 @@ from llmtrace.context import state
 from serving import serving
 from stainless_clients import make_client
 
-pytestmark = pytest.mark.faulty
+pytestmark = [pytest.mark.exhaustive, pytest.mark.faulty]
 
 SEAMS = {
     # They call the SDK's own function, between guarded steps.
