@@ -77,7 +77,7 @@ def forget() -> None:
 
 
 def claim(identifier: str) -> bool:
-    """Return True the first time that this process bills ``identifier``."""
+    """Return True the first time that this process is about to bill ``identifier``."""
     return _process.claim(identifier, background=True)[0]
 
 

@@ -224,6 +224,10 @@ class CallState:
         except Exception:
             log_internal_error("end a call")
             self._emit(self._finished(), None)
+        if response.results:
+            from .results import record_results
+
+            record_results(self)
 
     def _needs_estimate(self) -> bool:
         estimator, response = self.services.estimator, self.response

@@ -76,6 +76,8 @@ class Response:
     """Usage billed in addition to ``usage``: pairs of model (``None`` for this one) and counts."""
     server_times: Mapping[str, float] | None = None
     """Seconds that the server reports, by stage: ``queue``, ``load``, ``prompt``, ``completion`` and ``total``."""
+    results: tuple[Any, ...] = ()
+    """Results inside the response, each of which is a call of its own, once per process."""
     documents: tuple[Document, ...] = ()
     """Documents that a reranker kept, best first. The id is the position in the request."""
     fingerprint: str | None = None

@@ -59,5 +59,7 @@ class WireFormat:
     """Reader of the output texts, or ``None`` if tokens cannot be estimated from texts."""
     headers: HeaderReader | None = None
     """Reader of headers, if they report what a body may leave out."""
+    results: WireFormat | None = None
+    """Format of the results inside a response. Their requests have a ``response_id``."""
     api: str | None = None
     """SDK method, such as ``openai.chat.completions.create``, set by the registry of SDKs."""

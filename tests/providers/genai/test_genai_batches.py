@@ -88,7 +88,7 @@ async def test_each_inlined_result_is_billed_once_at_half_price(side: Side, gemi
     assert [item["gen_ai.response.status"] for item in items] == ["completed", "failed", "completed"]
     assert [item["llmtrace.outcome"] for item in items] == ["ok", "error", "ok"]
     assert [item.get("error.type") for item in items] == [None, "3", None]
-    assert [item["gen_ai.response.id"] for item in items] == ["r_a", f"{body['name']}/b", "r_c"]
+    assert [item["gen_ai.response.id"] for item in items] == ["r_a", f"{body['name']}/1", "r_c"]
     assert [item.get("gen_ai.usage.input_tokens") for item in items] == [1000, None, 1000]
     assert [item.get("llmtrace.cost.exact") for item in items] == [COST, None, COST]
     assert "a secret" not in str(made)

@@ -1,4 +1,4 @@
-"""Gemini batches: one span for each result, once per process, with the usage of its response.
+"""Gemini batches: one call for each result, once per process, with the usage of its response.
 
 The results are part of the batch, or lines of a file. Results in Cloud Storage or BigQuery do not pass the SDK.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from ..._errors import log_internal_error
 from ..._read import get, get_count, get_text, iter_list
-from ...capture import background, worker
-from ...capture.call import CallState
+from ...capture import worker
 from ...capture.error_body import read_error
+from ...capture.results import record_result
 from ...capture.services import CallServices
 from ...context import state as context_state
 from ...model import Request, RequestContent, Response
@@ -30,44 +30,56 @@ from ..hosts import server_of
 from .generate import GENERATE
 from .generate_content import GENERATE_CONTENT
 
-__all__ = ["BATCH", "BatchResults"]
+__all__ = ["BATCH", "hook_downloads"]
 
 _STATUSES = {"succeeded": "completed", "pending": "queued", "queued": "queued", "running": "in_progress"}
 """Statuses in the convention's spelling. Another one, such as ``expired``, is kept."""
 _UNFINISHED = frozenset({"unspecified", "queued", "in_progress", "cancelling", "paused", "updating"})
 _MAX_FILES = 4096
+_files: dict[str, dict[str, Any]] = {}
+"""Name and model of the batch, by the name of the file with its results."""
 
 
-def _batch_response(batch: Any) -> Response:
+def read_batch(batch: Any) -> Response:
     details = get(batch, "metadata") or batch  # an operation of the Gemini API, or a job of Vertex AI
     state = (get_text(details, "state") or "").rpartition("STATE_")[2].lower()
     status = _STATUSES.get(state, state) or None
+    ended = status is not None and status not in _UNFINISHED
+    name, model = get_text(batch, "name"), (get_text(details, "model") or "").rpartition("models/")[2] or None
     return Response(
-        id=get_text(batch, "name"),
-        model=_model(details),
-        finish_reasons=(status,) if status is not None and status not in _UNFINISHED else (),
+        id=name,
+        model=model,
+        finish_reasons=(status,) if status is not None and ended else (),
         status=status,
         service_tier="batch",
         background=True,
+        results=tuple(_results(batch, {"batch": name, "model": model})) if ended and name else (),
     )
 
 
-def _model(details: Any) -> str | None:
-    return (get_text(details, "model") or "").rpartition("models/")[2] or None
+def _results(batch: Any, source: dict[str, Any]) -> list[dict[str, Any]]:
+    output = get(get(batch, "metadata"), "output") or get(batch, "response")
+    file_name = get_text(output, "responsesFile")
+    if file_name is not None:
+        while len(_files) >= _MAX_FILES:
+            _files.pop(next(iter(_files)), None)
+        _files[file_name] = source
+    lists = (get(output, name) for name in ("inlinedResponses", "inlinedEmbedContentResponses"))
+    items = [item for each in lists for item in iter_list(each, "inlinedResponses")]
+    return [{**source, "id": f"{source['batch']}/{index}", "result": item} for index, item in enumerate(items)]
 
 
-BATCH = WireFormat(request=read_fetch, response=_batch_response)
+def read_request(item: Any) -> Request:
+    result = get(item, "result")
+    key = get_text(result, "key") or get_text(get(result, "metadata"), "key")
+    return Request(operation="fetch_response", batch_id=get(item, "batch"), custom_id=key, response_id=get(item, "id"))
 
 
-def _result_request(item: Any) -> Request:
-    key = get_text(item, "key") or get_text(get(item, "metadata"), "key")
-    return Request(operation="fetch_response", custom_id=key)
-
-
-def _result_response(item: Any) -> Response:
-    body = get(item, "response")
+def read_result(item: Any) -> Response:
+    result = get(item, "result")
+    body = get(result, "response")
     if body is None:
-        response = Response(error=read_error(item) or "error", failed=True, status="failed")
+        response = Response(error=read_error(result) or "error", failed=True, status="failed")
     elif get(body, "embedding") is not None:
         count = get_count(body, "tokenCount")
         if count is None:
@@ -76,125 +88,80 @@ def _result_response(item: Any) -> Response:
     else:
         response = GENERATE.response(body)
         response.status = "failed" if response.failed else "completed"
+    response.model = response.model or get(item, "model")
     response.service_tier = "batch"
     return response
 
 
 _RESULT = WireFormat(
-    request=_result_request,
-    response=_result_response,
-    content=ContentFormat(lambda _: RequestContent(), lambda item: GENERATE_CONTENT.response(get(item, "response"))),
+    request=read_request,
+    response=read_result,
+    content=ContentFormat(
+        lambda _: RequestContent(), lambda item: GENERATE_CONTENT.response(get(get(item, "result"), "response"))
+    ),
     api="google_genai.batches.results",
 )
+BATCH = WireFormat(request=read_fetch, response=read_batch, results=_RESULT)
 
 
-class BatchResults:
-    """Recorder of the results of batches, in the batches themselves and in downloaded files."""
+def hook_downloads(provider: Provider, services: CallServices, patches: Patches) -> dict[str, Callable[..., Any]]:
+    """Return the hooks of the methods that download a file, which may hold the results of a batch."""
 
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
-        self._provider = provider
-        self._services = services
-        self._patches = patches
-        self._batches: dict[str, tuple[str, str | None]] = {}
-        """Name and model of the batch, by the name of the file with its results."""
-
-    def read(self, call: CallState, batch: Any, response: Response) -> None:
-        """Record the results in a batch that ``call`` has fetched, if it has ended. Never raises."""
-        try:
-            name = response.id
-            if call.start.wire_format.response is not _batch_response or name is None or not response.finish_reasons:
-                return
-            output = get(get(batch, "metadata"), "output") or get(batch, "response")
-            file_name = get_text(output, "responsesFile")
-            if file_name is not None:
-                while len(self._batches) >= _MAX_FILES:
-                    self._batches.pop(next(iter(self._batches)), None)
-                self._batches[file_name] = name, response.model
-            items = [
-                item
-                for field in ("inlinedResponses", "inlinedEmbedContentResponses")
-                for item in iter_list(get(output, field), "inlinedResponses")
-            ]
-            if items and background.claim(name):
-                record = partial(self._record, name, response.model, call.start.server, call.parent_context)
-                _record_each(record, items)
-        except Exception:
-            log_internal_error("read the results of a batch")
-
-    def download(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        """Download a file, and record the results in it."""
+    def download(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         data = wrapped(*args, **kwargs)
-        self._read_file(client, data, *args, **kwargs)
+        read(client, data, *args, **kwargs)
         return data
 
-    async def download_async(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        """Download a file asynchronously, and record the results in it."""
+    async def download_async(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
         data = await wrapped(*args, **kwargs)
-        self._read_file(client, data, *args, **kwargs)
+        read(client, data, *args, **kwargs)
         return data
 
-    def _read_file(self, client: Any, data: Any, path: Any, *_: Any, destination: Any = None, **__: Any) -> None:
+    def read(client: Any, data: Any, path: Any, *_: Any, destination: Any = None, **__: Any) -> None:
         """Record the results in a downloaded file on the worker thread: it may be large. Never raises."""
         try:
-            if not self._patches.active:
+            file = _open(data, destination) if patches.active else None
+            if file is None:
                 return
-            name = path.partition(":")[0]
-            file: BinaryIO
-            if isinstance(data, bytes):
-                file = BytesIO(data)
-            elif isinstance(destination, (str, os.PathLike)):
-                file = open(destination, "rb")  # noqa: SIM115 - the worker closes it
-            else:
-                return
-            if file.read(1) != b"{" or not background.claim(name):  # a video, for example
-                file.close()
-                return
-            file.seek(0)
-            batch, model = self._batches.get(name, (name, None))
-            context = context_state.current()
+            name, context = path.partition(":")[0], context_state.current()
             url = get(get(client, "_http_options"), "base_url")
             server = server_of(urlsplit(url)) if isinstance(url, str) else None
-            record = partial(self._record, batch, model, server, context)
+            lines = _read_lines(file, name, _files.get(name, {"batch": name, "model": None}))
             worker.start()
-            done = worker.submit(partial(_read_lines, record, file))
-            for calls in (*context_state.call_context_of(context).collectors, *self._services.recorders):
+            done = worker.submit(partial(record, lines, server, context))
+            for calls in (*context_state.call_context_of(context).collectors, *services.recorders):
                 calls.expect(done)
         except Exception:
             log_internal_error("read the results of a batch")
 
-    def _record(self, batch: str, model: str | None, server: Any, context: Any, index: int, item: Any) -> None:
-        if get(item, "response") is None and get(item, "error") is None:
-            return
-        request = _result_request(item)
-        request.batch_id = batch
-        # An embedding has no id of its own, nor has an error.
-        request.response_id = f"{batch}/{request.custom_id or index}"
-        provider = self._provider
-        call = CallState(
-            self._services, provider.name, _RESULT, request, provider.default_provider, server, parent_context=context
-        )
-        response = call.read_response(item)
-        response.model = response.model or model
-        if response.status != "completed":
-            call.request_sent = False  # nothing was billed
-        call.end(response)
+    def record(items: Iterator[dict[str, Any]], server: Any, context: Any) -> None:
+        for item in items:
+            record_result(services, provider.name, _RESULT, item, provider.default_provider, server, context)
+
+    return {"download_file": download, "async_download_file": download_async}
 
 
-def _read_lines(record: Callable[[int, Any], None], file: BinaryIO) -> None:
-    with file:
-        _record_each(record, map(_parse, file))
-
-
-def _parse(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):  # the caller sees it too
+def _open(data: Any, destination: Any) -> BinaryIO | None:
+    """Open a downloaded file if it may hold lines of JSON. Other files are media, for example."""
+    if isinstance(data, bytes):
+        return BytesIO(data) if data.startswith(b"{") else None
+    if not isinstance(destination, (str, os.PathLike)):
         return None
+    file = open(destination, "rb")  # noqa: SIM115 - the worker closes it
+    if file.read(1) == b"{":
+        file.seek(0)
+        return file
+    file.close()
+    return None
 
 
-def _record_each(record: Callable[[int, Any], None], items: Iterable[Any]) -> None:
-    for index, item in enumerate(items):
-        try:
-            record(index, item)
-        except Exception:
-            log_internal_error("read a result of a batch")
+def _read_lines(file: BinaryIO, name: str, source: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the results in a file, which is then closed."""
+    with file:
+        for index, line in enumerate(file):
+            try:
+                result = json.loads(line)
+            except (ValueError, RecursionError):  # the caller sees it too
+                continue
+            if get(result, "response") is not None or get(result, "error") is not None:
+                yield {**source, "id": f"{name}/{index}", "result": result}

@@ -27,7 +27,7 @@ from .._patches import Patches
 from .._requests import call_hooks, leave_open, read_stream
 from ..contract import Provider, named, speakeasy, stainless
 from ..hosts import server_of
-from .batches import BatchResults
+from .batches import hook_downloads
 from .chunks import accumulator, parse_body
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from .live import hook_live
@@ -76,15 +76,10 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     # The first releases name it ApiClient.
     owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
     begin = _GoogleCallFactory(provider, services, patches).begin
-    batches = BatchResults(provider, services, patches)
-    for name, hook in _requests(begin, deferred, batches).items():
+    for name, hook in _requests(begin, deferred).items():
         patches.wrap_in(module, owner, name, hook)
-    for name, hook in (
-        ("_request_once", _observe_attempt),
-        ("_async_request_once", _observe_attempt_async),
-        ("download_file", batches.download),
-        ("async_download_file", batches.download_async),
-    ):
+    optional = {"_request_once": _observe_attempt, "_async_request_once": _observe_attempt_async}
+    for name, hook in (optional | hook_downloads(provider, services, patches)).items():
         if hasattr(getattr(module, owner, None), name):
             patches.wrap_in(module, owner, name, hook)
     models, types = _loaded("models"), _loaded("types")
@@ -145,8 +140,8 @@ def _count_attempt() -> CallState | None:
 _Begin = Callable[..., CallState | None]
 
 
-def _requests(begin: _Begin, deferred: DeferredStreams, batches: BatchResults) -> dict[str, Callable[..., Any]]:
-    request, async_request = call_hooks(begin, partial(_settle, batches))
+def _requests(begin: _Begin, deferred: DeferredStreams) -> dict[str, Callable[..., Any]]:
+    request, async_request = call_hooks(begin, _settle)
 
     def request_streamed(wrapped: Any, client: Any, args: Any, kwargs: Any) -> Generator[Any, Any, Any]:
         origin = deferred.find(sys._getframe())
@@ -276,17 +271,15 @@ def _is_held(origin: Origin | None) -> bool:
         return False
 
 
-def _settle(batches: BatchResults, call: CallState, result: Any) -> None:
+def _settle(call: CallState, result: Any) -> None:
     try:
         call.http_response = result
-        body = parse_body(result)
-        response = call.read_response(body)
+        response = call.read_response(parse_body(result))
     except ValueError as error:  # the SDK raises the same error later, outside our hooks
         call.request_sent = True
         call.fail(error)
     else:
         call.end(response)
-        batches.read(call, body, response)
 
 
 class _GoogleCallFactory:
