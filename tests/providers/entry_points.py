@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, Any] = {
     "image": ("a.png", b"PNG"),
     "tools": [],
     "response_format": Answer,
+    "events": [{"type": "agent.session.input.message", "input": []}],
 }
 
 
@@ -49,7 +50,8 @@ HEAD = """# What is traced
 Every public method of a client that sends a request to a traced path. The tests call each of them once and check that
 it produces one span. `python tests/providers/entry_points.py` writes this page. Methods that are not listed
 pass through untouched: files, the creation of batches and administration. [WebSockets](../how-to/realtime.md) are
-traced too, and so is each [result of a message batch](../how-to/anthropic.md#message-batches).
+traced too, and so is each result of a [batch of Anthropic](../how-to/anthropic.md#message-batches) or
+[Gemini](../how-to/gemini.md#batches), and each turn of an [agent that OpenAI hosts](../how-to/openai.md#hosted-agents).
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
 The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.
@@ -73,6 +75,10 @@ class EntryPoint:
         found = provider_named(self.sdk).route(self.method, self.path)
         assert found is not None
         return replace(found, api=None)
+
+    @property
+    def operation(self) -> str:
+        return self.wire.request({name: ARGUMENTS.get(name, "m") for name in ("input", "events")}).operation
 
 
 class _Reached(BaseException):
@@ -237,7 +243,7 @@ def _table(points: tuple[EntryPoint, ...], readings: tuple[str, ...]) -> Iterato
     yield "|---|---|---|" + "---|" * len(readings)
     for one in points:
         cells = ["sync, async" if reading in one.readings else "" for reading in readings]
-        operation = one.wire.request({}).operation
+        operation = one.operation
         fetched = operation == "fetch_response" or one.method == "get"
         path = one.path.replace("/m", "/{id}") if fetched else one.path
         yield f"| `{one.name}` | `{path}` | `{operation}` | " + " | ".join(cells) + " |"

@@ -37,6 +37,7 @@ def record_result(
             return
         call = CallState(services, client, wire_format, request, provider, server, parent_context=context)
         response = call.read_response(item)
+        response.background = False  # claimed above
         if response.status == "cancelled":
             call.outcome = "cancelled"
         if response.status != "completed" and not response.usage:

@@ -22,6 +22,7 @@ class Request:
     """Properties of a request that are recorded."""
 
     operation: str
+    """Name of the operation. Empty if the request starts no work of a model, so that it is not traced."""
     model: str | None = None
     stream: bool = False
     params: dict[str, Any] = field(default_factory=dict)

@@ -128,6 +128,8 @@ class _StainlessCallFactory:
                 return None
             body = _body(options)
             request = wire_format.request(options.params if body is None else body)
+            if not request.operation:
+                return None
             stream = kwargs.get("stream") is True
             if stream is not request.stream:
                 request = replace(request, stream=stream)
