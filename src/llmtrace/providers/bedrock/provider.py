@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..contract import Provider, botocore, named
 from .agents import AGENT, GENERATE, GUARDRAIL, RETRIEVE
 from .converse import CONVERSE, COUNT_TOKENS
-from .invoke import INVOKE, unwrap
+from .invoke import INVOKE
 
 _RUNTIME, _AGENTS = "bedrock-runtime", "bedrock-agent-runtime"
 
@@ -30,6 +30,5 @@ BEDROCK = Provider(
             (_AGENTS, "RetrieveAndGenerateStream"): ("retrieve_and_generate_stream", GENERATE),
         },
     ),
-    unwrap=unwrap,
     searches={(_AGENTS, "Retrieve"): RETRIEVE},
 )
