@@ -59,6 +59,21 @@ The methods of `boto3` are in [Amazon Bedrock](../how-to/bedrock.md#which-operat
 """
 
 
+TAIL = """
+## Not traced, and why
+
+- **The `replicate` library.** A prediction reports the seconds that it took and no tokens, and no price list has its
+  hardware: a span would have no cost. The output comes by polling, or from a second request for the stream. The last
+  release, 1.0.7, is of May 2025; 2.0 is a beta of another library, which Stainless generates.
+- **`videos` of OpenAI.** The API ended on 24 September 2026.
+- **`beta.agents.sessions.retrieve` of OpenAI.** It repeats the tokens of turns, which are
+  [counted one by one](../how-to/openai.md#hosted-agents).
+- **`beta.chatkit` of OpenAI.** It reports no tokens: a session of ChatKit runs in the browser.
+- **Results of batches on Vertex AI.** They are in Cloud Storage or BigQuery, and
+  [do not pass the library](../how-to/gemini.md#batches).
+"""
+
+
 @dataclass(frozen=True)
 class EntryPoint:
     """Public method that sends a request to a traced path."""
@@ -235,7 +250,7 @@ def page() -> str:
         distribution = provider_named(sdk).distribution
         out += [f"\n## {distribution} {version(distribution)}\n", *_table(entry_points(sdk), READINGS)]
     out += [f"\n## mistralai {version('mistralai')}\n", *_table(mistral_entry_points(), READINGS[:2])]
-    return "\n".join(out) + "\n"
+    return "\n".join(out) + "\n" + TAIL
 
 
 def _table(points: tuple[EntryPoint, ...], readings: tuple[str, ...]) -> Iterator[str]:

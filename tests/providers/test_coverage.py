@@ -27,7 +27,7 @@ from llmtrace.capture import background
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers import RERANK
 from llmtrace.providers.anthropic import messages
-from llmtrace.providers.openai import agents, assistants, batches, chat, embeddings, media, responses
+from llmtrace.providers.openai import agents, assistants, batches, chat, embeddings, evals, media, responses
 from llmtrace.telemetry.names import operation_of
 from stainless_clients import MODULES, make_client
 
@@ -100,6 +100,15 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     agents.SESSION_EVENTS: ({}, [IDLE]),
     agents.TURNS: ({"data": [], "has_more": False}, []),
     agents.TURN: (TURN, []),
+    evals.EVAL_RUN: (
+        {
+            "id": "evalrun_1",
+            "object": "eval.run",
+            "status": "completed",
+            "per_model_usage": [{"model_name": "m-1", "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}],
+        },
+        [],
+    ),
     batches.BATCH: ({"id": "batch_1", "object": "batch", "status": "completed", "model": "m-1", "usage": TOKENS}, []),
 }
 # Token counts on the span of a plain call, where they differ from 7 and 3.

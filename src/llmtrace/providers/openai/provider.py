@@ -12,6 +12,7 @@ from .assistants import RETRIEVE_RUN, RUN
 from .batches import BATCH
 from .chat import CHAT, COMPLETIONS
 from .embeddings import EMBEDDINGS
+from .evals import EVAL_RUN
 from .media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
 from .realtime import REALTIME
 from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
@@ -51,6 +52,8 @@ OPENAI = Provider(
             ("POST", "/audio/transcriptions"): ("audio.transcriptions.create", TRANSCRIPTIONS),
             ("POST", "/audio/translations"): ("audio.translations.create", TRANSCRIPTIONS),
             ("GET", "/batches/*"): ("batches.retrieve", BATCH),
+            ("GET", "/evals/*/runs/*"): ("evals.runs.retrieve", EVAL_RUN),
+            ("POST", "/evals/*/runs/*/cancel"): ("evals.runs.cancel", EVAL_RUN),
             ("POST", "/threads/runs"): ("beta.threads.create_and_run", RUN),
             ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),
