@@ -190,6 +190,7 @@ def find_violations(exporter: InMemorySpanExporter) -> list[Finding]:
 def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
     """Yield the exporter of an instrumentation in strict mode, whose spans must follow the conventions."""
     import llmtrace
+    from llmtrace.export import exporter_metrics
 
     exporter = _Finished()
     provider = TracerProvider(resource=Resource.get_empty())  # detectors take longer than a call
@@ -200,6 +201,7 @@ def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
     finally:
         llmtrace.uninstrument()
         provider.shutdown()
+        exporter_metrics._sources.clear()  # a collection would do it, but comes after thousands of tests
     if request.node.get_closest_marker("faulty") is None:
         assert find_violations(exporter) == []
 
