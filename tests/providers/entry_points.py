@@ -65,6 +65,8 @@ TAIL = """
 - **The `replicate` library.** A prediction reports the seconds that it took and no tokens, and no price list has its
   hardware: a span would have no cost. The output comes by polling, or from a second request for the stream. The last
   release, 1.0.7, is of May 2025; 2.0 is a beta of another library, which Stainless generates.
+- **The `writer-sdk` library**, and others that Stainless or Speakeasy generate: they have no row yet.
+  [A row of your own](../how-to/add-a-provider.md) is a few lines.
 - **`videos` of OpenAI.** The API ended on 24 September 2026.
 - **`beta.agents.sessions.retrieve` of OpenAI.** It repeats the tokens of turns, which are
   [counted one by one](../how-to/openai.md#hosted-agents).
