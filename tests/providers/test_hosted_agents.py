@@ -281,6 +281,24 @@ async def test_content_is_that_of_the_session(
     assert json.loads(sent["gen_ai.input.messages"])[0]["role"] == "tool"
 
 
+@COLOURS
+async def test_nothing_of_a_session_is_recorded_without_content(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str
+) -> None:
+    """Neither what tools return nor what the environment has is a parameter."""
+    client = make_client("openai", colour, loopback.url)
+    loopback.will(json_answer(Hosted().session()), ServerResponse([b""], status=202))
+    environment: Any = {"type": "hosted", "files": [{"path": "a", "content": "secret"}]}
+    tool = {"type": "function", "name": "secret_tool", "description": "secret", "parameters": {}}
+    agent: Any = {"model": "gpt-4o", "instructions": "secret", "reasoning": {"effort": "low"}, "tools": [tool]}
+    await resolve(sessions(client).create(environment=environment, agent=agent, input="secret", vault_ids=["secret"]))
+    result = {"type": "agent.session.input.tool_result", "call_id": "c", "success": True, "turn_id": "t"}
+    await resolve(sessions(client).events.create("s", events=[{**result, "output": "secret"}]))
+    await resolve(client.close())
+    assert [name for name, _ in costs(spans)] == ["invoke_agent", "invoke_agent"]
+    assert "secret" not in str(found(spans))
+
+
 def test_known_sessions_are_bounded(
     loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

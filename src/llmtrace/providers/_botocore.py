@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -33,10 +33,9 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     def install(
         package: str, prefix: str, api_call: Any, iteration: str, _: Any = None, into: Patches = patches
     ) -> None:
-        modules = sys.modules
-        into.wrap_in(modules.get(f"{package}.client"), f"{prefix}BaseClient", "_make_api_call", api_call)
-        into.wrap_in(modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
-        into.wrap_in(modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
+        into.wrap_in(sys.modules.get(f"{package}.client"), f"{prefix}BaseClient", "_make_api_call", api_call)
+        into.wrap_in(sys.modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
+        into.wrap_in(sys.modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
 
     install("botocore", "", call, "__iter__")
     patches.wrap_in(sys.modules.get("botocore.eventstream"), "EventStream", "close", hook.close)
@@ -68,8 +67,7 @@ class _BotocoreHook:
                 return None
             body = parse_body(body)
             request = wire_format.request(body)
-            if model.operation_model(operation).has_event_stream_output:
-                request = replace(request, stream=True)
+            request.stream = request.stream or model.operation_model(operation).has_event_stream_output
             server = server_of(urlsplit(client.meta.endpoint_url))
             return _hooks.begin(self._services, provider, wire_format, request, provider.default_provider, server, body)
         except Exception:
