@@ -71,6 +71,8 @@ TAIL = """
 - **`beta.agents.sessions.retrieve` of OpenAI.** It repeats the tokens of turns, which are
   [counted one by one](../how-to/openai.md#hosted-agents).
 - **`beta.chatkit` of OpenAI.** It reports no tokens: a session of ChatKit runs in the browser.
+- **`beta.sessions` of Anthropic.** Its events have the tokens of each model request and do not name the model. They are
+  not read yet.
 - **Results of batches on Vertex AI.** They are in Cloud Storage or BigQuery, and
   [do not pass the library](../how-to/gemini.md#batches).
 """
