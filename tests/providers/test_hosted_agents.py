@@ -196,7 +196,7 @@ def test_turns_of_subagents_are_counted_without_a_guessed_price(
     with make_client("openai", "sync", loopback.url) as client:
         loopback.will(served(hosted.events(sub, hosted.turn(usage=USAGE), failed)))
         list(sessions(client).create(environment={"type": "none"}, agent={"model": "gpt-4o"}, input="?", stream=True))
-    first, *others = found(spans)
+    *others, first = found(spans)
     assert (first["name"], first["llmtrace.cost.exact"]) == ("invoke_agent", COST)
     assert [other["gen_ai.response.id"] for other in others] == [sub["id"], failed["id"]]
     assert others[0]["gen_ai.usage.input_tokens"] == 100_000
@@ -212,7 +212,21 @@ def test_usage_of_an_event_counts_where_its_turn_has_none(loopback: Loopback, sp
     with make_client("openai", "sync", loopback.url) as client:
         loopback.will(served(hosted.events(hosted.turn(usage=None), usage=USAGE)))
         list(sessions(client).events.stream(hosted.id))
-    assert [cost for _, cost in costs(spans)] == [None, COST]
+    assert [cost for _, cost in costs(spans)] == [COST, None]
+
+
+def test_turns_of_a_subscription_are_recorded_at_once(loopback: Loopback, spans: InMemorySpanExporter) -> None:
+    """A program may follow a session for days."""
+    hosted = Hosted()
+    turns = [hosted.turn(name=name, usage=USAGE) for name in "ab"]
+    seen = []
+    with make_client("openai", "sync", loopback.url) as client:
+        loopback.will(served(hosted.events(*turns)))
+        for event in sessions(client).events.stream(hosted.id):
+            if event.type == "agent.session.turn.completed":
+                seen.append(costs(spans))
+    assert seen == [[("fetch_response", COST)] * number for number in (1, 2)]
+    assert costs(spans)[2:] == [("fetch_response", None)]
 
 
 def test_stream_that_is_left_early_has_no_cost(loopback: Loopback, spans: InMemorySpanExporter) -> None:

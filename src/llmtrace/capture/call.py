@@ -227,7 +227,7 @@ class CallState:
         if response.results:
             from .results import record_results
 
-            record_results(self)
+            record_results(self, response.results)
 
     def _needs_estimate(self) -> bool:
         estimator, response = self.services.estimator, self.response

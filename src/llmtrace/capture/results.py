@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .._errors import log_internal_error
@@ -47,11 +48,10 @@ def record_result(
         log_internal_error("read a result")
 
 
-def record_results(call: CallState) -> None:
-    """Record the results in the response of a call that has ended. Never raises."""
+def record_results(call: CallState, items: Iterable[Any]) -> None:
+    """Record results that the response of ``call`` holds. Never raises."""
     start, wire_format = call.start, call.start.wire_format.results
     if wire_format is None:
         return
-    for item in call.response.results:
-        context = call.parent_context
-        record_result(call.services, start.client, wire_format, item, start.provider, start.server, context)
+    for item in items:
+        record_result(call.services, start.client, wire_format, item, start.provider, start.server, call.parent_context)

@@ -19,6 +19,7 @@ class Accumulator(Protocol):
     """Accumulator that folds the chunks of one stream into a response.
 
     The optional attribute ``skips_text`` is true once further chunks that hold only text add nothing to the response.
+    If its format has ``results``, the method ``take_results`` returns those that have come since it was last called.
     """
 
     def add(self, chunk: Any) -> bool | str:

@@ -23,7 +23,7 @@ from ...context import state as context_state
 from ...model import Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
-from .._common import read_fetch
+from .._common import read_fetch, remember
 from .._patches import Patches
 from ..contract import Provider
 from ..hosts import server_of
@@ -61,9 +61,7 @@ def _results(batch: Any, source: dict[str, Any]) -> list[dict[str, Any]]:
     output = get(get(batch, "metadata"), "output") or get(batch, "response")
     file_name = get_text(output, "responsesFile")
     if file_name is not None:
-        while len(_files) >= _MAX_FILES:
-            _files.pop(next(iter(_files)), None)
-        _files[file_name] = source
+        remember(_files, file_name, source, _MAX_FILES)
     lists = (get(output, name) for name in ("inlinedResponses", "inlinedEmbedContentResponses"))
     items = [item for each in lists for item in iter_list(each, "inlinedResponses")]
     return [{**source, "id": f"{source['batch']}/{index}", "result": item} for index, item in enumerate(items)]

@@ -6,6 +6,7 @@ session, in a list of turns, or when it is retrieved.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...capture.error_body import read_error
 from ...model import Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
-from .._common import no_content, read_fetch
+from .._common import no_content, read_fetch, remember
 from .._usage import Reported
 from .responses_content import RESPONSES_CONTENT
 
@@ -25,6 +26,8 @@ _TURN = "agent.session.turn."
 _WORK = frozenset({"agent.session.input.message", "agent.session.input.tool_result"})
 """Types of input on which the agent works. Another one approves something, or cancels the turn."""
 _MAX_SESSIONS = 4096
+_MAX_ITEMS = 512
+"""Maximum number of items whose content is kept: a subscription may last for days."""
 _agents: dict[str, dict[str, str | None]] = {}
 """Model and service tier of the agent, by session: turns do not name them."""
 
@@ -35,9 +38,7 @@ def _remember(session: Any) -> dict[str, str | None]:
     tier = get_text(agent, "service_tier")
     properties = {"model": get_text(agent, "model"), "tier": None if tier == "auto" else tier}
     if identifier is not None and properties["model"] is not None:
-        while len(_agents) >= _MAX_SESSIONS:
-            _agents.pop(next(iter(_agents)), None)
-        _agents[identifier] = properties
+        remember(_agents, identifier, properties, _MAX_SESSIONS)
     return properties
 
 
@@ -108,10 +109,12 @@ def read_turns(page: Any) -> Response:
 class SessionAccumulator:
     """Accumulator of the events of a session, whose response is that of the turn that it was created for."""
 
-    _ended: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Turns that have ended and their usage, by id."""
-    _open: set[str] = field(default_factory=set)
     _first: str | None = None
+    """Id of that turn. Other turns are results."""
+    _final: tuple[Any, Any] | None = None
+    """That turn and its usage, once it has ended."""
+    _open: set[str] = field(default_factory=set)
+    _results: list[tuple[Any, Any]] = field(default_factory=list)
     _session: Any = None
     _error: str | None = None
     _saw_content: bool = False
@@ -133,40 +136,50 @@ class SessionAccumulator:
         identifier = get_text(turn, "id") or ""
         if self._first is None and get(turn, "subagent_id") is None:
             self._first = identifier
-        if get(turn, "status") in _FINAL_STATUSES:
-            self._open.discard(identifier)
-            self._ended[identifier] = turn, usage
-        else:
+        if get(turn, "status") not in _FINAL_STATUSES:
             self._open.add(identifier)
+            return
+        self._open.discard(identifier)
+        if self._is_own(identifier):
+            self._final = turn, usage
+        else:
+            self._results.append((turn, usage))
+
+    def _is_own(self, identifier: str) -> bool:
+        return identifier == self._first
+
+    def take_results(self) -> list[tuple[Any, Any]]:
+        taken, self._results = self._results, []
+        return taken
 
     @property
     def ended(self) -> bool:
-        return self._first in self._ended and not self._open
+        return self._final is not None and not self._open
 
     def result(self) -> Response:
-        others = tuple(turn for identifier, turn in self._ended.items() if identifier != self._first)
-        first = self._ended.get(self._first or "")
-        if first is not None:
-            return replace(read_turn(*first), results=others)
+        if self._final is not None:
+            return read_turn(*self._final)
         response = read_session(self._session) if self._session is not None else Response()
         return replace(
             response,
             error=response.error or self._error,
             failed=response.failed or self._error is not None,
             complete=False,
-            results=others,
         )
 
 
 class SubscriptionAccumulator(SessionAccumulator):
     """Accumulator of the events of a session that exists already: all its turns are results."""
 
+    def _is_own(self, identifier: str) -> bool:
+        return False
+
     @property
     def ended(self) -> bool:
         return not self._open
 
     def result(self) -> Response:
-        return Response(id=get_text(self._session, "id"), complete=not self._open, results=tuple(self._ended.values()))
+        return Response(id=get_text(self._session, "id"), complete=not self._open)
 
 
 def read_session_content(body: Any) -> RequestContent:
@@ -188,19 +201,19 @@ def read_input_content(body: Any) -> RequestContent:
 
 
 class SessionContentAccumulator:
-    """Accumulator of the items that the agent has produced."""
+    """Accumulator of the latest items that the agent has produced."""
 
     __slots__ = ("_items",)
 
     def __init__(self) -> None:
-        self._items: list[Any] = []
+        self._items: deque[Any] = deque(maxlen=_MAX_ITEMS)
 
     def add(self, event: Any) -> None:
         if get_text(event, "type") == f"{_TURN}item.done":
             self._items.append(get(event, "item"))
 
     def messages(self) -> list[Message]:
-        return RESPONSES_CONTENT.response({"output": self._items, "status": "completed"})
+        return RESPONSES_CONTENT.response({"output": list(self._items), "status": "completed"})
 
 
 _OUTPUT = ContentFormat(no_content, accumulator=SessionContentAccumulator)
