@@ -25,9 +25,9 @@ def no_content(_: Any) -> RequestContent:
     return RequestContent()
 
 
-def remember(known: dict[str, Any], key: str, value: Any, limit: int) -> None:
+def remember(entries: dict[str, Any], key: str, value: Any, limit: int) -> None:
     """Set a value in a dictionary of at most ``limit`` entries, from which the oldest are removed."""
-    known[key] = value
-    while len(known) > limit:
+    entries[key] = value
+    while len(entries) > limit:
         with suppress(RuntimeError, StopIteration):  # another thread changes it between the two steps
-            known.pop(next(iter(known)), None)
+            entries.pop(next(iter(entries)), None)
