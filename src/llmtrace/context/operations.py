@@ -113,6 +113,13 @@ class _Run(OperationBlock[OperationHandle]):
             Operation(self._kind, self._name, CallContext()) if activation.payload is None else activation.payload[0]
         )
 
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        emitter = get_emitter()
+        if function is None or operation.arguments is not None or emitter is None:
+            return
+        if emitter.reads_content(operation.call_context):
+            operation.arguments = function.arguments()
+
     def _returned(self, activation: Activation, value: Any) -> None:
         operation, emitter = activation.payload
         if emitter is not None and emitter.reads_content(operation.call_context) and operation.result is None:
@@ -138,11 +145,9 @@ class _Tool(_Run):
 
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
         operation.arguments, operation.call_id = self._arguments, self._call_id
-        emitter = get_emitter()
         if function is not None:
             operation.description = first_line(getattr(function.function, "__doc__", None))
-            if operation.arguments is None and emitter is not None and emitter.reads_content(operation.call_context):
-                operation.arguments = function.arguments()
+        super()._describe(operation, function)
 
 
 def first_line(text: object) -> str | None:
@@ -181,11 +186,6 @@ class _RollupBlock(_Run):
     def __init__(self, name: object, rollup: bool | None) -> None:
         super().__init__(name)
         self._rollup = rollup
-
-    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
-        emitter = get_emitter()
-        if function is not None and emitter is not None and emitter.reads_content(operation.call_context):
-            operation.arguments = function.arguments()
 
     def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
         activation.documents.shared = True

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from .._errors import log_internal_error
@@ -68,7 +67,7 @@ class _BotocoreHook:
             body = parse_body(body)
             request = wire_format.request(body)
             request.stream = request.stream or model.operation_model(operation).has_event_stream_output
-            server = server_of(urlsplit(client.meta.endpoint_url))
+            server = server_of(client.meta.endpoint_url)
             return _hooks.begin(self._services, provider, wire_format, request, provider.default_provider, server, body)
         except Exception:
             log_internal_error("begin a call")

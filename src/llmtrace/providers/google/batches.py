@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 from ..._errors import log_internal_error
 from ..._read import get, get_count, get_text, iter_list
@@ -123,7 +122,7 @@ def hook_downloads(provider: Provider, services: CallServices, patches: Patches)
                 return
             name, context = path.partition(":")[0], context_state.current()
             url = get(get(client, "_http_options"), "base_url")
-            server = server_of(urlsplit(url)) if isinstance(url, str) else None
+            server = server_of(url) if isinstance(url, str) else None
             lines = _read_lines(file, name, _files.get(name, {"batch": name, "model": None}))
             worker.start()
             done = worker.submit(partial(record, lines, server, context))
