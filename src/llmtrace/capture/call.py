@@ -219,6 +219,10 @@ class CallState:
         except Exception:
             log_internal_error("end a call")
             attempt("end a span", self.services.emitter.end, self._finished(), self.span, self.parent_context, None)
+        if response.results:
+            from .results import record_results
+
+            record_results(self, response.results)
 
     def _needs_estimate(self) -> bool:
         estimator, response = self.services.estimator, self.response
