@@ -89,8 +89,8 @@ class Operation:
         self.arguments = self.result = self.query = self.first_input = self.parent = self.span = None
         self.last_output = ()
         self.inner_documents = None
-        self.input_documents = [Document(each.id, each.score) for each in self.input_documents]
-        self.documents = [Document(each.id, each.score) for each in self.documents]
+        self.input_documents = [each.without_content() for each in self.input_documents]
+        self.documents = [each.without_content() for each in self.documents]
 
 
 class OperationEmitter(Protocol):
@@ -124,3 +124,8 @@ def set_emitter(emitter: OperationEmitter | None) -> None:
 def get_emitter() -> OperationEmitter | None:
     """Return the emitter of the process, if one is set."""
     return _emitter
+
+
+def records_operations() -> bool:
+    """Return True if operations get spans now."""
+    return _emitter is not None

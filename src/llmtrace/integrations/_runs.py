@@ -11,7 +11,7 @@ from typing import Any
 from .._process import ForkSafeLock
 from ..context import state
 from ..context.callback_run import CallbackRun, ReportedError
-from ..context.operation import get_emitter
+from ..context.operation import records_operations
 
 __all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
 
@@ -34,9 +34,9 @@ class _OpenRun:
 
     def propagate_documents(self, step: int | None = None) -> None:
         """Pass on the documents of children that ended in steps before ``step``, or of all."""
-        for child in [each for each in self.ended if step is None or each[0] < step]:
-            self.ended.remove(child)
+        for child in [each for each in self.ended if step is None or each[0] < step] if self.ended else ():
             child[1].propagate_documents()
+            self.ended.remove(child)
 
 
 class OpenRuns:
@@ -59,7 +59,7 @@ class OpenRuns:
     ) -> CallbackRun:
         """Begin an operation below that of the run ``parent``, or in the current context if there is none."""
         above = self._entries.get(parent)
-        if above is not None and step is not None:
+        if step is not None and above is not None and above.ended:
             with self._lock:  # a node that begins at the same time must find the documents propagated
                 above.propagate_documents(step)
         run = CallbackRun(self._client, kind, name, _context(None if above is None else above.run), session)
@@ -71,14 +71,12 @@ class OpenRuns:
         self._add(key, _OpenRun(parent, self.find(parent), False))
 
     def _add(self, key: Hashable, entry: _OpenRun) -> None:
-        with self._lock:
-            above = self._entries.get(entry.parent)
-            if above is not None:
-                above.children.add(key)
-            self._entries[key] = entry
-            oldest = next(iter(self._entries)) if len(self._entries) > _MAX_RUNS else None
-        if oldest is not None:
-            self.end(oldest, CancelledError())
+        above = self._entries.get(entry.parent)
+        if above is not None:
+            above.children.add(key)
+        self._entries[key] = entry
+        if len(self._entries) > _MAX_RUNS:
+            self.end(next(iter(list(self._entries))), CancelledError())
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -107,13 +105,12 @@ class OpenRuns:
 
     def end(self, key: Hashable, error: BaseException | None = None) -> None:
         """End a run, and the runs inside that have not ended."""
-        with self._lock:
-            entry = self._entries.pop(key, None)
-            if entry is None:
-                return
-            above = self._entries.get(entry.parent)
-            if above is not None:
-                above.children.discard(key)
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        above = self._entries.get(entry.parent)
+        if above is not None:
+            above.children.discard(key)
         for child in list(entry.children):
             self.end(child, error or CancelledError())
         entry.propagate_documents()
@@ -162,8 +159,3 @@ def parse_json(text: object) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def records_operations() -> bool:
-    """Return True if operations get spans now."""
-    return get_emitter() is not None

@@ -168,7 +168,8 @@ class TracedMethod:
             log_internal_error(f"begin an operation of {self.client}")
             return None
         try:
-            run.operation.description = first_line(getattr(instance, self.description, None))
+            if self.description:
+                run.operation.description = first_line(getattr(instance, self.description, None))
             self.begin(instance, args, kwargs, run.operation)
             if self.locate is not None:
                 run.operation.database = self._database(run.operation, wrapped, *self.locate(instance))

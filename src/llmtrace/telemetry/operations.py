@@ -184,7 +184,7 @@ class OperationSpans:
         generator was left early: the thread of the collector, which closes it, may hold any lock.
         """
         operation.duration = perf_counter() - operation.started
-        left_early = _is_left_early(operation.error)
+        left_early = operation.error is not None and _is_left_early(operation.error)
         if isinstance(operation.error, GeneratorExit):
             operation.error = GeneratorExit()  # without the frames
         if operation.calls is None and not left_early:
@@ -281,9 +281,9 @@ class OperationSpans:
             self._annotator.post(score)
 
 
-def _is_left_early(error: BaseException | None) -> bool:
+def _is_left_early(error: BaseException) -> bool:
     """Return True if a generator is being closed, also one that fails then."""
-    return error is not None and GeneratorExit in (type(error), type(error.__context__))
+    return GeneratorExit in (type(error), type(error.__context__))
 
 
 def _current_span(score: Score) -> Any:
