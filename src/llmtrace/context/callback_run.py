@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 
 from . import state
 from .blocks import Activation
-from .operation import Operation, OperationEmitter
+from .operation import Operation
 from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .validation import clean_label
@@ -59,10 +59,8 @@ class CallbackRun:
             self.activation.call_context = replace(self.activation.call_context, session=label)
         self._block._open(self.activation, None)
         self.context: Context = self.activation.context
-        emitter: OperationEmitter | None
-        self.operation: Operation
-        self.operation, emitter = self.activation.payload
-        self.reads_content: bool = emitter is not None and emitter.reads_content(self.operation.call_context)
+        self.operation: Operation = self.activation.payload[0]
+        self.reads_content: bool = self.operation.reads_content
         """True if arguments and results are recorded, so that they must be read."""
 
     def encloses(self, context: Context) -> bool:
@@ -103,8 +101,8 @@ class CallbackRun:
 
     def propagate_documents(self) -> None:
         """Pass the documents retrieved inside to the operation above, for all that begins after this call."""
-        outer = innermost_operation(self.activation.outer)
-        if outer is not None and outer.kind == self.operation.kind == "retrieval":
+        outer = innermost_operation(self.activation.outer) if self.operation.kind == "retrieval" else None
+        if outer is not None and outer.kind == "retrieval":
             if outer.inner_documents is not None:  # else the outer search has selected among them
                 outer.inner_documents += self.activation.documents.all_documents()[0]
             return

@@ -55,6 +55,7 @@ class OperationBlock(Block[T_co]):
         if emitter is None:
             self._extend_context(activation, operation, rollup=False)
             return activation.outer
+        operation.reads_content = emitter.reads_content(operation.call_context)
         try:
             self._describe(operation, function)
         except Exception:
@@ -114,8 +115,8 @@ class _Run(OperationBlock[OperationHandle]):
         )
 
     def _returned(self, activation: Activation, value: Any) -> None:
-        operation, emitter = activation.payload
-        if emitter is not None and emitter.reads_content(operation.call_context) and operation.result is None:
+        operation = activation.payload[0]
+        if operation.reads_content and operation.result is None:
             operation.result = value
 
 
@@ -138,10 +139,9 @@ class _Tool(_Run):
 
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
         operation.arguments, operation.call_id = self._arguments, self._call_id
-        emitter = get_emitter()
         if function is not None:
             operation.description = first_line(getattr(function.function, "__doc__", None))
-            if operation.arguments is None and emitter is not None and emitter.reads_content(operation.call_context):
+            if operation.arguments is None and operation.reads_content:
                 operation.arguments = function.arguments()
 
 
@@ -183,8 +183,7 @@ class _RollupBlock(_Run):
         self._rollup = rollup
 
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
-        emitter = get_emitter()
-        if function is not None and emitter is not None and emitter.reads_content(operation.call_context):
+        if function is not None and operation.reads_content:
             operation.arguments = function.arguments()
 
     def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:

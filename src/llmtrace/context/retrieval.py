@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 from numbers import Integral
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 from uuid import UUID
 
 from .._errors import log_internal_error
@@ -209,9 +209,11 @@ def read_documents(items: object, *, with_content: bool = True) -> Iterator[Docu
     """Yield the documents in the return value of a search, in order. Items without an id or text are dropped."""
     if items is None:
         return
-    if isinstance(items, (Document, Mapping, *_ID_TYPES)) or not isinstance(items, Iterable):
+    if type(items) is not list and (
+        isinstance(items, (Document, Mapping, *_ID_TYPES)) or not isinstance(items, Iterable)
+    ):
         items = (items,)
-    for item in items:
+    for item in cast("Iterable[Any]", items):
         document = _document(item, None, with_content)
         if document is None:
             warn_invalid(

@@ -39,6 +39,8 @@ def clean_label(name: str, value: object) -> str | None:
     if value is None:
         return None
     if type(value) is str:
+        if value.isascii() and 0 < len(value) <= _MAX_LABEL_CHARS and "\0" not in value:
+            return value
         text = value
     elif isinstance(value, str):
         text = str.__str__(value)

@@ -19,16 +19,17 @@ _MAX_RUNS = 10_000
 """Runs in progress; beyond it the oldest is ended. A framework may omit the callback of an end."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _OpenRun:
-    parent: Hashable
+    key: Hashable
+    above: _OpenRun | None
     run: CallbackRun | None
     """Operation of the run, or of the nearest run above it that has one."""
     owned: bool
     """True if the operation is that of the run itself."""
     step: int | None = None
     """Number of the step, if the run above runs its children in parallel steps."""
-    children: set[Hashable] = field(default_factory=set)
+    children: set[_OpenRun] = field(default_factory=set)
     ended: list[tuple[int, CallbackRun]] = field(default_factory=list)
     """Children that have ended, whose documents only those of later steps receive."""
 
@@ -63,18 +64,18 @@ class OpenRuns:
             with self._lock:  # a node that begins at the same time must find the documents propagated
                 above.propagate_documents(step)
         run = CallbackRun(self._client, kind, name, _context(None if above is None else above.run), session)
-        self._add(key, _OpenRun(parent, run, True, step))
+        self._add(_OpenRun(key, above, run, True, step))
         return run
 
     def skip(self, key: Hashable, parent: Hashable) -> None:
         """Begin a run without an operation: the runs inside belong to the operation above it."""
-        self._add(key, _OpenRun(parent, self.find(parent), False))
+        above = self._entries.get(parent)
+        self._add(_OpenRun(key, above, None if above is None else above.run, False))
 
-    def _add(self, key: Hashable, entry: _OpenRun) -> None:
-        above = self._entries.get(entry.parent)
-        if above is not None:
-            above.children.add(key)
-        self._entries[key] = entry
+    def _add(self, entry: _OpenRun) -> None:
+        if entry.above is not None:
+            entry.above.children.add(entry)
+        self._entries[entry.key] = entry
         if len(self._entries) > _MAX_RUNS:
             self.end(next(iter(list(self._entries))), CancelledError())
 
@@ -108,11 +109,11 @@ class OpenRuns:
         entry = self._entries.pop(key, None)
         if entry is None:
             return
-        above = self._entries.get(entry.parent)
+        above = entry.above
         if above is not None:
-            above.children.discard(key)
+            above.children.discard(entry)
         for child in list(entry.children):
-            self.end(child, error or CancelledError())
+            self.end(child.key, error or CancelledError())
         entry.propagate_documents()
         if entry.owned and entry.run is not None:
             entry.run.end(error)

@@ -194,7 +194,7 @@ class TracedMethod:
             run.detach()
             try:
                 if error is None:
-                    run.add_documents(self.read_documents(result) or ())
+                    run.add_documents(list(self.read_documents(result) or ()))
                     if run.reads_content:
                         run.operation.result = self.read_result(result)
             finally:

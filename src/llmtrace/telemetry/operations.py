@@ -208,7 +208,7 @@ class OperationSpans:
 
     def _write_lazily(self, operation: Operation) -> bool:
         """Postpone the attributes until an exporter reads them, if no content, error or sum of calls is written."""
-        if operation.error is not None or operation.calls is not None or self.reads_content(operation.call_context):
+        if operation.error is not None or operation.calls is not None or operation.reads_content:
             return False
         if not set_lazily(operation.span, partial(self._build_lazily, operation)):
             return False
@@ -222,7 +222,7 @@ class OperationSpans:
 
     def _write(self, operation: Operation) -> None:
         span = operation.span
-        policy = self._policy if self.reads_content(operation.call_context) else None
+        policy = self._policy if operation.reads_content else None
         existing, limit = limits_of(span)
         attributes = self._describe(operation, policy, existing)
         self._describe_end(operation, policy, attributes)
