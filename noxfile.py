@@ -16,25 +16,24 @@ nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "layers", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-FRAMEWORKS = {
-    "oldest": [
-        *("langchain==1.3.0", "langchain-openai==1.1.9", "openai-agents==0.8.0", "llama-index-core==0.14.0"),
-        *("haystack-ai==3.4.0", "qdrant-client==1.15.0", "smolagents==1.26.0", "openai==2.9.0"),
-    ],
-    "crewai": ["crewai<2"],
-    "oldest_stores": [
-        *("chromadb==1.0.0", "elasticsearch==8.14.0", "lancedb==0.24.0", "opensearch-py==2.4.0", "pinecone==9.0.0"),
-        *("pymilvus==2.6.0", "milvus-lite>=3,<4", "weaviate-client==4.14.0"),
-    ],
-    "stores": ["lancedb<1", "pymilvus<4", "milvus-lite<4", "weaviate-client<5"],
-    "other": ["chromadb<2", "dspy<4", "google-adk<3", "instructor<2", "pydantic-ai-slim[openai]<3"],
+FRAMEWORKS: dict[str, list[str]] = {}
+"""Names of bridges by group: of frameworks that can be installed together."""
+for _name, _row in tomllib.loads(Path("docs", "frameworks.toml").read_text(encoding="utf-8")).items():
+    for _group in _row.get("sessions", ()):
+        FRAMEWORKS.setdefault(_group, []).append(_name)
+COMPANIONS = {
+    "oldest": ("langchain==1.3.0", "langchain-openai==1.1.9", "openai==2.9.0"),
+    "oldest_stores": ("milvus-lite>=3,<4",),
+    "stores": ("milvus-lite<4",),
+    "other": ("google-adk<3", "pydantic-ai-slim[openai]<3"),
 }
+"""What else the tests of a group use."""
 
 OTHERS = tomllib.loads(Path("tests", "others", "matrix.toml").read_text(encoding="utf-8"))["packages"]
 """Other instrumentation, each with an environment of its own: some require older SDKs, or replace parts of them."""
 
 # More workers than most machines have cores: many tests wait for a process that they started.
-PARALLEL = ("-n", "4", "--dist", "worksteal")
+ALL = ("--exhaustive", "-n", "4", "--dist", "worksteal")
 
 
 @nox.session
@@ -60,7 +59,7 @@ def layers(session: nox.Session) -> None:
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
-    session.run("pytest", *PARALLEL, *session.posargs)
+    session.run("pytest", *ALL, *session.posargs)
 
 
 @nox.session
@@ -68,7 +67,7 @@ def coverage(session: nox.Session) -> None:
     """Run the tests with line and branch coverage, also in their subprocesses."""
     session.install("-e", ".[dev]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *ALL, *session.posargs)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
@@ -92,7 +91,7 @@ def vendors(session: nox.Session, release: str) -> None:
         # SDKs that these frameworks do not work with
         packages = ("haystack-ai", "langchain-openai", "openai-agents", "pydantic-ai-slim", "smolagents")
         session.run("pip", "uninstall", "-y", *packages)
-    session.run("pytest", *PARALLEL, *session.posargs)
+    session.run("pytest", *ALL, *session.posargs)
 
 
 @nox.session
@@ -107,7 +106,9 @@ def litellm(session: nox.Session) -> None:
 @nox.parametrize("group", list(FRAMEWORKS), ids=list(FRAMEWORKS))
 def frameworks(session: nox.Session, group: str) -> None:
     """Run the tests of the bridges with frameworks that require other SDKs than the newest."""
-    session.install("-e", ".[test]", *FRAMEWORKS[group])
+    session.install("-e", ".[test]")
+    which = "oldest" if group.startswith("oldest") else "newest"
+    session.install("-e", ".[test]", *_releases(session, which, *FRAMEWORKS[group]), *COMPANIONS.get(group, ()))
     session.run("pytest", "tests/integrations", *session.posargs)
 
 
@@ -153,7 +154,7 @@ def package(session: nox.Session) -> None:
         shutil.rmtree(source / "src")
         session.install(f"llmtrace-otel[test] @ {wheel.as_uri()}")
         with session.chdir(source):
-            session.run("pytest", *(session.posargs or PARALLEL), env={"LLMTRACE_SHARED": str(folder / "none")})
+            session.run("pytest", *(session.posargs or ALL), env={"LLMTRACE_SHARED": str(folder / "none")})
 
 
 @nox.session
@@ -174,7 +175,7 @@ def changelog(session: nox.Session) -> None:
 
 
 def _releases(session: nox.Session, *arguments: str) -> list[str]:
-    """Return the requirements of client libraries that ``.ci/releases.py`` prints."""
+    """Return the requirements of client libraries or frameworks that ``.ci/releases.py`` prints."""
     return str(session.run("python", ".ci/releases.py", *arguments, silent=True)).split()
 
 

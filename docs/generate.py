@@ -35,7 +35,7 @@ from llmtrace.telemetry.metrics import _Instruments
 DOCS = Path(__file__).resolve().parent
 CHANGELOG = DOCS.parent / "CHANGELOG.md"
 MEANINGS: dict[str, dict[str, list[str]]] = tomllib.loads((DOCS / "names.toml").read_text())
-FRAMEWORKS: dict[str, dict[str, str]] = tomllib.loads((DOCS / "frameworks.toml").read_text())
+FRAMEWORKS: dict[str, dict[str, Any]] = tomllib.loads((DOCS / "frameworks.toml").read_text())
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SETTINGS = {
     "General": ("enabled", "clients", "native_spans", "strict"),

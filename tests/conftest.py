@@ -22,7 +22,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+import exhaustive
 from conformance.checks import Finding, check_span
+from exhaustive import pytest_addoption, pytest_collection_modifyitems  # noqa: F401 (hooks)
 from recorded import CASSETTES, NO_SHARED, REPLAY, Cassette, load_cassettes
 from skip_summary import pytest_terminal_summary  # noqa: F401 (a hook)
 from warm_python import WarmPython
@@ -48,6 +50,7 @@ wrapt.register_post_import_hook(_use_httpx, "google.genai._api_client")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    exhaustive.pytest_configure(config)
     config.addinivalue_line(
         "markers", "cassettes(choose=...): run once per recording; choose() takes all and returns those wanted"
     )
@@ -159,14 +162,20 @@ def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not made
 
 
-@pytest.fixture(scope="module", autouse=True)
+_frozen_modules = 0
+
+
+@pytest.fixture(autouse=True)
 def few_objects_to_collect() -> None:
-    """Exclude loaded objects from garbage collection, which some tests run many times.
+    """Exclude the objects of imported modules from garbage collection, which some tests run many times.
 
     Collect first: frozen garbage is never freed.
     """
-    gc.collect()
-    gc.freeze()
+    global _frozen_modules  # noqa: PLW0603 - of the process, as the modules are
+    if len(sys.modules) > _frozen_modules + 20:
+        _frozen_modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 class _Finished(InMemorySpanExporter):
@@ -190,6 +199,7 @@ def find_violations(exporter: InMemorySpanExporter) -> list[Finding]:
 def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
     """Yield the exporter of an instrumentation in strict mode, whose spans must follow the conventions."""
     import llmtrace
+    from llmtrace.export import exporter_metrics
 
     exporter = _Finished()
     provider = TracerProvider(resource=Resource.get_empty())  # detectors take longer than a call
@@ -200,6 +210,7 @@ def spans(request: pytest.FixtureRequest) -> Iterator[InMemorySpanExporter]:
     finally:
         llmtrace.uninstrument()
         provider.shutdown()
+        exporter_metrics._sources.clear()  # a collection would do it, but comes after thousands of tests
     if request.node.get_closest_marker("faulty") is None:
         assert find_violations(exporter) == []
 

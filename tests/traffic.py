@@ -73,7 +73,7 @@ def call(rng: random.Random, trace: str, parent: str, at: int, feature: str, sco
         "server.port": 443,
         "gen_ai.request.max_tokens": 800,
         "gen_ai.request.temperature": 0.2,
-        "llmtrace.request.hash": f"{rng.getrandbits(64):016x}",
+        "gen_ai.input.messages": f'["{rng.getrandbits(64):016x}"]',
         **scope,
         "gen_ai.prompt.name": f"{feature}-answer",
         "gen_ai.prompt.version": rng.choice(("3", "4")),

@@ -1,12 +1,13 @@
 """Start Python programs in a third of the time: as children of a process that has imported the vendors' clients.
 
-A child runs its program as Python would run it, from its ``__main__`` to its exit. It differs in that the clients are
-imported before the program begins, so programs about imports and start-up are started as usual.
+A child runs its program as Python would run it, from its ``__main__`` to its exit. It differs in that the clients and
+llmtrace are imported before the program begins, so programs about imports and start-up are started as usual.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -20,7 +21,28 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-_IMPORTED = ("openai.resources.chat", "anthropic", "google.genai", "opentelemetry.sdk.trace.export", "genai_prices")
+_IMPORTED = (
+    "anthropic",
+    "google.genai",
+    "openai.lib._chat_completion_resources",
+    "openai.resources.chat.completions",
+    "httpcore2",  # below the newest clients, which import it with their first call
+    "h2.connection",
+    "http.server",
+    "genai_prices",
+    "opentelemetry.sdk._logs",
+    "opentelemetry.sdk.metrics.export",
+    "opentelemetry.sdk.trace.export",
+    "opentelemetry.proto.trace.v1.trace_pb2",
+    "llmtrace.cli.commands",
+    "llmtrace.export.otlp.http_transport",
+    "llmtrace.export.pipeline",
+    "llmtrace.export.spool.buffer",
+    "llmtrace.providers.registry",
+    "llmtrace.store.exporter",
+    "llmtrace._api",
+    "llmtrace._compat.price_data",
+)
 
 
 class WarmPython:
@@ -94,6 +116,7 @@ if __name__ == "__main__":
     for name in _IMPORTED:
         with suppress(ImportError):
             import_module(name)
+    gc.freeze()  # or a collection in a child would copy all of it
     _start(_next_program())
     try:
         _run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing would take longer than the rest of this module
 
 if TYPE_CHECKING:
-    from . import testing
+    from . import testing as testing
     from ._api import Instrumentation as Instrumentation
     from ._api import flush as flush
     from ._api import instrument as instrument
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .budgets.budget import Budget as Budget
     from .budgets.budget import BudgetExceeded as BudgetExceeded
     from .budgets.budget import budget as budget
-    from .context import prompts
+    from .context import prompts as prompts
     from .context.collect import Calls as Calls
     from .context.collect import collect as collect
     from .context.operations import agent as agent
@@ -38,75 +38,24 @@ if TYPE_CHECKING:
     from .model import Usage as Usage
     from .serverless import flushed as flushed
 
-_MODULES = {
-    "Budget": "budgets.budget",
-    "BudgetExceeded": "budgets.budget",
-    "Call": "model",
-    "Calls": "context.collect",
-    "ConfigError": "_settings",
-    "ContextExecutor": "context.propagate",
-    "Cost": "model",
-    "Document": "model",
-    "Instrumentation": "_api",
-    "Prompt": "context.prompts",
-    "CallContext": "model",
-    "Settings": "_settings",
-    "Usage": "model",
-    "agent": "context.operations",
-    "budget": "budgets.budget",
-    "collect": "context.collect",
-    "current": "context.tags",
-    "flush": "_api",
-    "flushed": "serverless",
-    "instrument": "_api",
-    "prompt": "context.prompts",
-    "prompts": "context",
-    "rerank": "context.retrieval",
-    "retrieval": "context.retrieval",
-    "score": "context.score",
-    "shutdown": "_api",
-    "tag": "context.tags",
-    "testing": "testing",
-    "tool": "context.operations",
-    "uninstrument": "_api",
-    "workflow": "context.operations",
-    "wrap": "context.propagate",
+_NAMES = {
+    "_api": ("Instrumentation", "flush", "instrument", "shutdown", "uninstrument"),
+    "_settings": ("ConfigError", "Settings"),
+    "budgets.budget": ("Budget", "BudgetExceeded", "budget"),
+    "context.collect": ("Calls", "collect"),
+    "context.operations": ("agent", "tool", "workflow"),
+    "context.prompts": ("Prompt", "prompt", "prompts"),
+    "context.propagate": ("ContextExecutor", "wrap"),
+    "context.retrieval": ("rerank", "retrieval"),
+    "context.score": ("score",),
+    "context.tags": ("current", "tag"),
+    "model": ("Call", "CallContext", "Cost", "Document", "Usage"),
+    "serverless": ("flushed",),
+    "testing": ("testing",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = (
-    "Budget",
-    "BudgetExceeded",
-    "Call",
-    "CallContext",
-    "Calls",
-    "ConfigError",
-    "ContextExecutor",
-    "Cost",
-    "Document",
-    "Instrumentation",
-    "Prompt",
-    "Settings",
-    "Usage",
-    "agent",
-    "budget",
-    "collect",
-    "current",
-    "flush",
-    "flushed",
-    "instrument",
-    "prompt",
-    "prompts",
-    "rerank",
-    "retrieval",
-    "score",
-    "shutdown",
-    "tag",
-    "testing",
-    "tool",
-    "uninstrument",
-    "workflow",
-    "wrap",
-)
+__all__ = tuple(sorted(_MODULES))  # type checkers read the imports above
 __version__: str
 """Version of the installed package, which its Git tag decides."""
 
@@ -122,7 +71,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     module = import_module(f".{path}", __name__)
-    member = globals()[name] = module if path == name else getattr(module, name)
+    member = globals()[name] = getattr(module, name, module)  # ``prompts`` and ``testing`` are modules
     return member
 
 

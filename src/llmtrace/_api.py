@@ -127,7 +127,7 @@ class Instrumentation:
     def _report(self, provider: _Client, patches: Patches) -> None:
         """Report hooks that are in place, those that are not, and those that another package bypasses."""
         if patches.done and provider.name not in self.patched:
-            self.patched[provider.name] = _version(provider.distribution)
+            self.patched[provider.name] = version_of(provider.distribution)
         reasons = []
         if patches.missing:
             reasons.append(f"this release has no {', '.join(patches.missing)}")
@@ -182,11 +182,12 @@ def _moved(provider: _Client) -> bool:
     return False
 
 
-def _version(name: str) -> str:
+def version_of(distribution: str, absent: str = "unknown") -> str:
+    """Return the version of an installed distribution, else ``absent``."""
     try:
-        return metadata.version(name)
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return "unknown"
+        return absent
 
 
 def instrument(  # noqa: PLR0913 - one argument per setting
@@ -279,9 +280,7 @@ def instrument(  # noqa: PLR0913 - one argument per setting
         ConfigError: An argument or an environment variable has an invalid value.
     """
     settings: dict[str, Any] = dict(locals())
-    arguments = Arguments(
-        _settings.check_endpoint(settings.pop("endpoint")), _settings.check_service_name(settings.pop("service_name"))
-    )
+    arguments = Arguments(*_settings.check_arguments(settings.pop("endpoint"), settings.pop("service_name")))
     tracer, meter, logger = (settings.pop(f"{name}_provider") for name in ("tracer", "meter", "logger"))
     providers = Providers(tracer, meter, logger, arguments)
     return _instrument(settings, providers)
@@ -351,7 +350,7 @@ def _retire(removed: Instrumentation) -> None:
     if not runtime.pipeline.owned():
         return
     if flushed and not has_open_streams(runtime.services):
-        runtime.rest(timeout)
+        runtime.pipeline.rest(timeout)
     else:
         _retired.append(removed)
 

@@ -6,7 +6,9 @@ import logging
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 _log = logging.getLogger("llmtrace")
 _handle = _log.handle
@@ -22,6 +24,7 @@ def _handle_guarded(record: logging.LogRecord) -> None:
 _log.handle = _handle_guarded  # type: ignore[method-assign]
 internal_errors: Counter[str] = Counter()
 _strict = False
+_Result = TypeVar("_Result")
 
 
 def announce(message: str) -> None:
@@ -52,3 +55,12 @@ def log_internal_error(action: str) -> None:
         stack = "".join(traceback.format_tb(frames)) if frames is not None else ""
         name = "error" if kind is None else kind.__qualname__
         _log.warning("llmtrace could not %s (%s); the call itself is unaffected\n%s", action, name, stack.rstrip())
+
+
+def attempt(action: str, step: Callable[..., _Result], *args: object) -> _Result | None:
+    """Return ``step(*args)``; ``None`` after an error, which is counted and logged as ``log_internal_error`` does."""
+    try:
+        return step(*args)
+    except Exception:
+        log_internal_error(action)
+        return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._settings import Settings
-from .export.batch import ExporterSink, Sink
+from ._sink import Sink
+from .export.batch import ExporterSink
 from .export.routes import Route
 from .export.signals import TRACES
 from .export.stats import ExportStats

@@ -14,7 +14,6 @@ from typing import Any
 from ._errors import log_internal_error
 
 _log = logging.getLogger("llmtrace")
-_FORKS = hasattr(os, "register_at_fork")  # not on Windows
 _native_start = _thread.start_new_thread
 _Reference = Callable[[], Callable[[], object] | None]
 _fork_callbacks: list[_Reference] = []
@@ -45,16 +44,6 @@ def _run_fork_callbacks() -> None:
             log_internal_error("renew its state after a fork")
 
 
-if _FORKS:
-    os.register_at_fork(after_in_child=_run_fork_callbacks)
-
-
-def before_fork(before: Callable[[], object], after_in_parent: Callable[[], object]) -> None:
-    """Call ``before`` before each fork of this process, and ``after_in_parent`` in the parent after it."""
-    if _FORKS:
-        os.register_at_fork(before=before, after_in_parent=after_in_parent)
-
-
 class ForkSafeLock:
     """A lock that is free in a forked child, whichever thread of the parent held it."""
 
@@ -70,16 +59,74 @@ class ForkSafeLock:
         self._lock = self._held = make()
         after_fork(self._renew)
 
-    def __enter__(self) -> None:
+    def acquire(self, timeout: float = -1) -> bool:
+        """Wait up to ``timeout`` seconds, by default without limit. Return False if the lock is not free by then."""
         lock = self._lock
-        lock.acquire()
+        if not lock.acquire(timeout=timeout):
+            return False
         self._held = lock
+        return True
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._held.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._held.release()
+        self.release()
 
     def _renew(self) -> None:
         self._lock = self._make()
+
+
+class ForkHeldLock(ForkSafeLock):
+    """A lock that is held during each fork, so that a fork waits for what another thread does with it."""
+
+    __slots__ = ("_forking", "_prepare", "_timeout")
+
+    def __init__(self, timeout: float = -1, prepare: Callable[[], object] = bool) -> None:
+        """Make the lock.
+
+        Args:
+            timeout: Seconds that a fork waits for it, by default without limit.
+            prepare: Function called before each fork, with the lock held.
+        """
+        super().__init__()
+        self._timeout = timeout
+        self._prepare = prepare
+        self._forking = False
+        _held_locks.add(self)
+
+    def hold(self) -> None:
+        """Acquire the lock for a fork."""
+        self._forking = self.acquire(self._timeout)
+        if self._forking:
+            self._prepare()
+
+    def end_hold(self) -> None:
+        """Release the lock in the parent after a fork."""
+        if self._forking:
+            self._forking = False
+            self.release()
+
+
+_held_locks: weakref.WeakSet[ForkHeldLock] = weakref.WeakSet()
+
+
+def _hold_locks() -> None:
+    for lock in list(_held_locks):
+        lock.hold()
+
+
+def _release_locks() -> None:
+    for lock in list(_held_locks):
+        lock.end_hold()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_hold_locks, after_in_parent=_release_locks, after_in_child=_run_fork_callbacks)
 
 
 def new_thread(name: str, run: Callable[..., object], *args: object) -> threading.Thread:

@@ -81,6 +81,13 @@ def iter_list(source: Any, name: str) -> Iterator[Any]:
     return iter(value) if isinstance(value, (list, tuple)) else iter(())
 
 
+def put(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Add ``values`` to a dictionary, except those that are ``None``."""
+    for name, value in values.items():
+        if value is not None:
+            into[name] = value
+
+
 def select(source: Any, names: frozenset[str]) -> dict[str, Any]:
     """Return the plain values (text, numbers, booleans, lists of text) of ``names``."""
     if type(source) is dict:

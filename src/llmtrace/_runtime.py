@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
@@ -15,7 +15,6 @@ from . import __version__
 from ._local_store import open_store
 from ._process import warn_once
 from ._settings import ConfigError, Settings
-from ._settings.environment import variables
 from .budgets import budget
 from .budgets.enforcement import BudgetEnforcer
 from .budgets.remote_store import RemoteStore
@@ -24,7 +23,6 @@ from .capture import worker
 from .capture.services import CallServices
 from .context import baggage, collect, operation, prompts, score
 from .export import exit_hooks, termination
-from .export.phoenix import AnnotationSender, phoenix_transport
 from .export.pipeline import Pipeline
 from .export.routes import NO_ARGUMENTS, Arguments
 from .pricing import tokens
@@ -83,14 +81,17 @@ class Runtime:
         self._uploads = _uploads()
         policy = _content_policy(settings, named, upload=self._uploads is not None)
         self._redact = policy.redact
-        events = Events(self._logger)
+        shared: dict[str, Any] = {"content": policy, "events": Events(self._logger), "bridges": self._bridges}
         metrics = Metrics(settings.metrics, settings.metric_dimensions, self.pipeline.meters, policy.clean)
+        injector = estimator = None
+        if settings.stream_usage != "never":
+            injector = UsageInjector(settings.stream_usage, settings.stream_usage_hosts)
+        if settings.estimate_usage != "off" and tokens.available():
+            estimator = Estimator(pricer, settings.estimate_usage)
         self.services = CallServices(
             SpanEmitter(
                 tracers,
-                content=policy,
-                events=events,
-                bridges=self._bridges,
+                **shared,
                 uploads=self._uploads,
                 proposed_cost=settings.cost_attributes == "proposed",
             ),
@@ -98,25 +99,16 @@ class Runtime:
             observers=[budgets.settle, metrics.record, collect.observe, score.remember],
             keep_body=None if stored_bodies is None else stored_bodies.remember,
             budgets=budgets,
-            stream_usage=_stream_usage(settings),
-            estimator=_estimator(settings, pricer),
+            stream_usage=injector,
+            estimator=estimator,
             wants_content=policy.wants,
             native_spans=settings.native_spans,
         )
-        phoenix = phoenix_transport(_phoenix_variables(providers.arguments))
-        self._annotations = None if phoenix is None else AnnotationSender(phoenix, settings)
-        self._operation_spans = self._make_operation_spans(tracers, policy, events, metrics)
-
-    def _make_operation_spans(
-        self, tracers: _TracerCache, policy: ContentPolicy, events: Events, metrics: Metrics
-    ) -> OperationSpans:
-        return OperationSpans(
+        self._operation_spans = OperationSpans(
             tracers,
-            content=policy,
-            rollup=self.settings.rollup,
-            events=events,
-            annotator=self._annotations,
-            bridges=self._bridges,
+            **shared,
+            rollup=settings.rollup,
+            annotator=self.pipeline.annotations,
             observe=metrics.record_operation,
         )
 
@@ -148,29 +140,18 @@ class Runtime:
 
     def flush(self, timeout: float) -> bool:
         """Send all data within ``timeout`` seconds. Return True if everything was sent."""
-        deadline = monotonic() + timeout
-        steps = [self.pipeline.flush, self._budgets.drain, *(each.drain for each in self._destinations())]
-        return _run_all(steps, deadline)
-
-    def rest(self, timeout: float) -> None:
-        """Stop threads and close files. A call that ends later starts and opens them again."""
-        self.pipeline.rest(timeout)
-        if self._annotations is not None:
-            self._annotations.rest(timeout)
+        uploads = [] if self._uploads is None else [self._uploads.drain]
+        return _run_all([self.pipeline.flush, self._budgets.drain, *uploads], timeout)
 
     def shutdown(self, timeout: float) -> bool:
         """Send all data and close the exporters within ``timeout`` seconds. Return True if everything was sent."""
-        deadline = monotonic() + timeout
-        steps = [self.pipeline.shutdown, self._budgets.drain, *(each.close for each in self._destinations())]
-        return _run_all(steps, deadline)
-
-    def _destinations(self) -> list[AnnotationSender | Uploads]:
-        """Return the destinations that data reaches outside the pipeline."""
-        return [each for each in (self._annotations, self._uploads) if each is not None]
+        uploads = [] if self._uploads is None else [self._uploads.close]
+        return _run_all([self.pipeline.shutdown, self._budgets.drain, *uploads], timeout)
 
 
-def _run_all(steps: Iterable[Callable[[float], bool]], deadline: float) -> bool:
+def _run_all(steps: Iterable[Callable[[float], bool]], timeout: float) -> bool:
     """Run all steps with the seconds that are left, even if one fails. Return True if all succeed."""
+    deadline = monotonic() + timeout
     return all([step(max(0.0, deadline - monotonic())) for step in steps])
 
 
@@ -184,18 +165,6 @@ def _content_policy(settings: Settings, named: Callable[[str], str], *, upload: 
         error_messages=settings.error_messages,
         upload=upload,
     )
-
-
-def _stream_usage(settings: Settings) -> UsageInjector | None:
-    if settings.stream_usage == "never":
-        return None
-    return UsageInjector(settings.stream_usage, settings.stream_usage_hosts)
-
-
-def _estimator(settings: Settings, pricer: Pricer) -> Estimator | None:
-    if settings.estimate_usage == "off" or not tokens.available():
-        return None
-    return Estimator(pricer, settings.estimate_usage)
 
 
 class _TracerCache:
@@ -228,12 +197,6 @@ def _uploads() -> Uploads | None:
     except ConfigError as error:
         warn_once(f"llmtrace uploads no content: {error}")
         return None
-
-
-def _phoenix_variables(arguments: Arguments) -> dict[str, str] | None:
-    if arguments.endpoint is None:
-        return None
-    return {**variables(), "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": arguments.endpoint}
 
 
 def _budgets(settings: Settings, pricer: Pricer, named: Callable[[str], str]) -> BudgetEnforcer:

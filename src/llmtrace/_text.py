@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
+
+def compact_json(value: object) -> str:
+    """Return ``value`` as JSON without blanks; an empty text if that is not possible."""
+    try:
+        return json.dumps(value, separators=(",", ":"), default=str)
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
 
 def encodable(text: str) -> str:
     """Return ``text`` without lone surrogates, which UTF-8 cannot encode, and NUL, which PostgreSQL rejects.

@@ -14,11 +14,6 @@ _MARGIN_SECONDS = 0.5
 """Seconds of the remaining time that a flush leaves to the platform."""
 
 
-def on_lambda() -> bool:
-    """Return True if this process is an AWS Lambda function."""
-    return bool(variable("AWS_LAMBDA_FUNCTION_NAME"))
-
-
 def flushed(handler: _Handler) -> _Handler:
     """Flush after each invocation of an AWS Lambda handler.
 
@@ -38,7 +33,7 @@ def flushed(handler: _Handler) -> _Handler:
         try:
             return handler(event, context, *args, **kwargs)
         finally:
-            if on_lambda():
+            if variable("AWS_LAMBDA_FUNCTION_NAME"):
                 _flush(context)
 
     return handle  # type: ignore[return-value]  # same signature

@@ -65,7 +65,7 @@ def test_doctor_reports_a_reachable_backend(
     """The endpoint is printed without credentials."""
     with Backend().up() as backend:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://me:secret@127.0.0.1:{backend.port}")
-        assert doctor.run() == 0
+        assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert f"  spans: {backend.url}/v1/traces\n    accepts requests (http, compression gzip)\n" in out
     assert "secret" not in out
@@ -79,7 +79,7 @@ def test_doctor_reports_the_configuration_file(
     file = tmp_path / "otel.yaml"
     file.write_text('file_format: "1.0-rc.1"\n')
     monkeypatch.setenv("OTEL_CONFIG_FILE", str(file))
-    assert doctor.run() == 0
+    assert main(["doctor"]) == 0
     assert f"  OTEL_CONFIG_FILE={file} (environment)\n  as configured in that file\n" in capsys.readouterr().out
 
 
@@ -124,7 +124,7 @@ def test_doctor_reports_broken_packages_and_internal_errors(
     monkeypatch.delattr("openai._base_client.SyncAPIClient._process_response")
     monkeypatch.setattr(_errors, "internal_errors", Counter({"read an answer": 2}))
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package", "wrapt"))
-    assert doctor.run() == 1
+    assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "! anthropic._base_client cannot be imported: half installed\n" in out
     assert "! openai  skipped: this release has no SyncAPIClient._process_response\n" in out
@@ -147,7 +147,7 @@ def test_doctor_names_other_instrumentation_and_what_to_switch_off(
 ) -> None:
     """Each installed package that traces calls of models has a line; without one there is no section."""
     monkeypatch.setattr(metadata, "distributions", lambda: [SimpleNamespace(name=name, version="5.0")])
-    assert doctor.run() == 0
+    assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert (f"  {name} 5.0: {advice}" in out) == (advice is not None)
     assert ("other instrumentation" in out) == (advice is not None)

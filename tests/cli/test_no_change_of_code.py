@@ -10,8 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import llmtrace
 from export.backend import Backend
+
+pytestmark = pytest.mark.exhaustive
 
 SOURCE = str(Path(llmtrace.__file__).parents[1])
 PROGRAM = """

@@ -8,7 +8,7 @@ import pytest
 
 from export.backend import Backend
 from llmtrace._settings import load
-from llmtrace.cli import doctor, main, spool
+from llmtrace.cli import main
 from llmtrace.export.pipeline import Pipeline
 
 
@@ -29,7 +29,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_spool_status_lists_waiting_data(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The output names the folder, the spans and the destination, without secrets."""
-    assert spool.run() == 0
+    assert main(["spool"]) == 0
     out = capsys.readouterr().out
     assert str(left) in out
     assert "3 spans wait" in out
@@ -40,9 +40,9 @@ def test_spool_status_lists_waiting_data(left: Path, capsys: pytest.CaptureFixtu
 
 def test_drain_keeps_data_that_it_cannot_send(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With an unreachable backend, nothing is sent or lost."""
-    assert spool.run("drain", timeout=5) == 1
+    assert main(["spool", "drain", "--timeout", "5"]) == 1
     assert "left:        3 spans" in capsys.readouterr().out
-    assert spool.run("status") == 0
+    assert main(["spool", "status"]) == 0
     assert "3 spans wait" in capsys.readouterr().out
 
 
@@ -72,7 +72,7 @@ def test_drain_sends_waiting_data_and_reports_losses(
 
 def test_purge_deletes_data_of_ended_processes(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The folder is empty afterwards, and the amounts are printed."""
-    assert spool.run("purge") == 0
+    assert main(["spool", "purge"]) == 0
     assert capsys.readouterr().out == f"deleted 3 spans from {left}\n"
     assert not list(left.iterdir())
 
@@ -94,13 +94,13 @@ def test_wrong_usage_exits_with_2(
     """An invalid action, or an action without data, prints one line on standard error."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert spool.run(action) == 2
-    assert capsys.readouterr().err.startswith("llmtrace spool: ")
+    assert main(["spool", action]) == 2
+    assert capsys.readouterr().err.startswith("llmtrace: " if action == "empty" else "llmtrace spool: ")
 
 
 def test_doctor_reports_an_unreachable_backend(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The output names the endpoint, the error, the waiting data and the settings."""
-    assert doctor.run() == 1
+    assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "openai" in out
     assert "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9" in out or "127.0.0.1:9" in out
@@ -118,5 +118,5 @@ def test_doctor_with_an_invalid_setting_exits_with_2(
 ) -> None:
     """The invalid setting is named."""
     monkeypatch.setenv("LLMTRACE_SPOOL_MAX_MB", "lots")
-    assert doctor.run() == 2
+    assert main(["doctor"]) == 2
     assert "LLMTRACE_SPOOL_MAX_MB='lots'" in capsys.readouterr().out

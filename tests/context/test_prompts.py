@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ from prompt_folder import FIRST, body
 
 from llmtrace import collect, current, prompt, prompts
 from llmtrace.cli import main
-from llmtrace.cli.prompts import run
 from llmtrace.context.prompts.files import HISTORY, digest
+
+
+def run(action: str = "list", name: str = "", versions: Iterable[str] = (), **options: object) -> int:
+    """Run ``llmtrace prompts`` and return its exit status."""
+    words = [action, *([name] if name else []), *versions]
+    return main(["prompts", *words, *(f"--{option}={value}" for option, value in options.items())])
 
 
 def git(folder: Path, *words: str) -> str:

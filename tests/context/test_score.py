@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +23,7 @@ import llmtrace
 from llmtrace import collect, score, workflow
 from llmtrace._settings import load
 from llmtrace.context.score import Score
-from llmtrace.export.phoenix import AnnotationSender, phoenix_transport
+from llmtrace.export.phoenix import open_annotations, phoenix_transport
 from serving import QuietHandler, serving
 
 
@@ -145,14 +146,13 @@ def test_score_is_posted_to_phoenix(phoenix: Phoenix, telemetry: Telemetry) -> N
 
 
 def test_lost_annotation_is_logged_once(phoenix: Phoenix, caplog: pytest.LogCaptureFixture) -> None:
-    """A backend that refuses loses the annotation, with one warning and a False from drain."""
-    transport = phoenix_transport()
-    assert transport is not None
-    made = AnnotationSender(transport, load({}))
+    """A backend that refuses loses the annotation, with one warning and a False from flush."""
+    made = open_annotations(load({}), None)
+    assert made is not None
     phoenix.answers = [404, 404]
     for _ in range(2):
         made.post(Score("s", 1.0, None, None, 1, 1))
-    assert not made.drain(20)
+    assert not made.flush(time.monotonic() + 20)
     assert made._stats.counts().dropped == {"refused": 2}
     assert len(caplog.records) == 1
 
@@ -170,9 +170,13 @@ def test_lost_annotation_is_logged_once(phoenix: Phoenix, caplog: pytest.LogCapt
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:nonsense"}, None),
     ],
 )
-def test_phoenix_url_is_read_from_the_environment(environ: dict[str, str], url: str | None) -> None:
+def test_phoenix_url_is_read_from_the_environment(
+    environ: dict[str, str], url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Scores are posted only where the environment configures Phoenix as the target of spans."""
-    found = phoenix_transport(environ)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    found = phoenix_transport()
     assert (found and found.url) == url
 
 

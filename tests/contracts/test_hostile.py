@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from llmtrace.telemetry import names
 
+pytestmark = pytest.mark.exhaustive
+
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", KINDS)

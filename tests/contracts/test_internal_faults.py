@@ -26,6 +26,8 @@ from llmtrace.capture.call import CallState
 from llmtrace.capture.stream import StreamObserver
 from llmtrace.telemetry import spans as emit_spans
 
+pytestmark = pytest.mark.exhaustive
+
 EVERY = {**KINDS, **COMPATIBLE_KINDS}
 EVERY_STREAMED = (*STREAMED, *COMPATIBLE_KINDS)
 

@@ -19,6 +19,8 @@ from llmtrace.export.stats import read_losses
 
 from .backend import Backend
 
+pytestmark = pytest.mark.exhaustive
+
 KILLS = int(os.environ.get("KILLS", "10"))
 PER_PROCESS = int(os.environ.get("PER_PROCESS", "10000"))
 

@@ -15,6 +15,8 @@ from llmtrace.export.stats import read_losses
 
 from .backend import Backend, spans_of
 
+pytestmark = pytest.mark.exhaustive
+
 FIFTY = """
 took = []
 for number in range(50):

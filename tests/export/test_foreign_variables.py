@@ -18,7 +18,7 @@ from llmtrace._local_store import open_store
 from llmtrace._settings import load
 from llmtrace._settings.opentelemetry import usable_environment
 from llmtrace.export.pipeline import Pipeline
-from llmtrace.export.routes import Arguments, names
+from llmtrace.export.routes import Arguments, Routes
 from llmtrace.export.signals import LOGS, METRICS, SIGNALS, TRACES
 
 from .backend import Backend
@@ -111,7 +111,7 @@ def test_wrong_variable_does_not_stop_the_program(
     assert pipeline.provider().get_tracer("t").start_span("a").is_recording()
     pipeline.meters()
     pipeline.loggers()
-    assert pipeline.where()
+    assert [route.where for route in pipeline._traces._routes or ()]
     named = [message for message in warnings_in(caplog) if name in message]
     assert len(named) == 1, caplog.text
     assert os.environ[name] == value
@@ -145,10 +145,10 @@ def test_exporter_not_installed_leaves_the_others(signal: object, monkeypatch: p
     assert signal in (TRACES, METRICS, LOGS)
     variable = f"OTEL_{signal.name.upper()}_EXPORTER"  # type: ignore[attr-defined]
     monkeypatch.setenv(variable, "zipkon,otlp")
-    assert names(load({}), signal) == ["otlp"]  # type: ignore[arg-type]
+    assert Routes(load({})).names(signal) == ["otlp"]  # type: ignore[arg-type]
     monkeypatch.setenv(variable, "zipkon")
-    assert names(load({}), signal) == (["local"] if signal is TRACES else [])  # type: ignore[arg-type]
-    assert names(load({"store": "off"}), signal) == []  # type: ignore[arg-type]
+    assert Routes(load({})).names(signal) == (["local"] if signal is TRACES else [])  # type: ignore[arg-type]
+    assert Routes(load({"store": "off"})).names(signal) == []  # type: ignore[arg-type]
 
 
 def test_wrong_variable_of_one_signal_falls_back_to_the_general_one(
@@ -218,7 +218,7 @@ def test_missing_otlp_exporter_falls_back_to_the_store(
     settings = load({})
     pipeline = Pipeline(settings, open_store=partial(open_store, settings, None))
     pipeline.prepare()
-    assert pipeline.where() == [str(tmp_path / "spans.db")]
+    assert [route.where for route in pipeline._traces._routes or ()] == [str(tmp_path / "spans.db")]
     assert "pip install opentelemetry-exporter-otlp" in caplog.text
 
 
@@ -256,10 +256,10 @@ def test_endpoint_takes_precedence_over_the_named_exporter(monkeypatch: pytest.M
     """An exporter that is not OTLP gives way to the argument; metrics and logs are asked for by name as before."""
     arguments = Arguments(endpoint=HERE)
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
-    assert names(load({}), TRACES, arguments) == ["otlp"]
-    assert names(load({}), METRICS, arguments) == []
+    assert Routes(load({}), arguments=arguments).names(TRACES) == ["otlp"]
+    assert Routes(load({}), arguments=arguments).names(METRICS) == []
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp_proto_grpc,console")
-    assert names(load({}), TRACES, arguments) == ["otlp_proto_grpc", "console"]
+    assert Routes(load({}), arguments=arguments).names(TRACES) == ["otlp_proto_grpc", "console"]
 
 
 @pytest.mark.parametrize("value", ["localhost:4318", "collector", "ftp://h", "http://", "http://h:x", "", 7])

@@ -15,7 +15,7 @@ import pytest
 from .backend import Backend
 from .conftest import PROGRAM, SOURCE
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.exhaustive, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 Script = Callable[[str], str]
 

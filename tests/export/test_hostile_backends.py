@@ -23,6 +23,8 @@ from llmtrace.export.spool.inventory import survey
 
 from .backend import Backend
 
+pytestmark = pytest.mark.exhaustive
+
 Run = Callable[..., str]
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 Answering = Callable[[Callable[[socket.socket], None]], str]

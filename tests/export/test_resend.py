@@ -89,8 +89,8 @@ def test_store_send_sends_what_live_export_sends(
         monkeypatch.setenv(name, value)
     # The same spans to both, which no setting asks for.
     monkeypatch.setattr(
-        "llmtrace.export.routes.names",
-        lambda settings, signal=TRACES, *_: ["otlp", "local"] if signal is TRACES else [],
+        "llmtrace.export.routes.Routes.names",
+        lambda self, signal=TRACES: ["otlp", "local"] if signal is TRACES else [],
     )
     with llmtrace.instrument():
         _work(replay.url)

@@ -21,7 +21,7 @@ from serving import free_port, programs
 from .backend import Backend, request_tags
 from .conftest import SOURCE
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.exhaustive, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 CALLS = """
 import llmtrace, openai, os

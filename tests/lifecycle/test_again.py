@@ -13,6 +13,8 @@ from llmtrace.providers.registry import PROVIDERS
 
 from .programs import CALLS, environment, run
 
+pytestmark = pytest.mark.exhaustive
+
 ROUNDS = """
 import gc, json, threading
 def counts():

@@ -154,9 +154,9 @@ def test_stream_that_is_dropped_ends_on_the_worker(
 ) -> None:
     """A stream that is collected does not end on that thread, which may hold a lock, or start while one is held."""
     ended: list[bool] = []
-    end = StreamObserver.end
+    end = StreamObserver._finish
     monkeypatch.setattr(
-        StreamObserver, "end", lambda *args, **options: (ended.append(worker.is_worker()), end(*args, **options))
+        StreamObserver, "_finish", lambda *args, **options: (ended.append(worker.is_worker()), end(*args, **options))
     )
     client = openai.OpenAI(base_url=vendor, api_key="x", max_retries=0)
     stream = client.chat.completions.create(model="m", messages=[], stream=True)

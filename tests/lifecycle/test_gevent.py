@@ -11,7 +11,7 @@ from export.backend import Backend
 
 from .programs import CALLS, environment, run
 
-pytestmark = pytest.mark.skipif(find_spec("gevent") is None, reason="needs gevent")
+pytestmark = [pytest.mark.exhaustive, pytest.mark.skipif(find_spec("gevent") is None, reason="needs gevent")]
 
 PATCH = "import warnings\nwarnings.simplefilter('ignore')\nimport gevent, gevent.monkey\ngevent.monkey.patch_all()\n"
 INSTRUMENT = "import llmtrace\nllmtrace.instrument()\n"

@@ -14,6 +14,8 @@ from export.conftest import grpc_server  # noqa: F401 - a fixture
 
 from .programs import CALLS, environment, run
 
+pytestmark = pytest.mark.exhaustive
+
 WATCH = """
 import json, sys, threading
 class Watch:

@@ -11,6 +11,8 @@ from llmtrace import _errors
 
 from .programs import CALLS, environment, run
 
+pytestmark = pytest.mark.exhaustive
+
 BROKEN = {  # with a ``flush`` that works, or Python itself ends with status 120
     "raises": "class Broken:\n    def write(self, text): raise RuntimeError('no')\n    def flush(self): pass\n"
     "sys.stderr = Broken()\n",

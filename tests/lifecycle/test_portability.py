@@ -13,6 +13,8 @@ from export.backend import Backend
 
 from .programs import CALLS, environment, run
 
+pytestmark = pytest.mark.exhaustive
+
 WITHOUT_POSIX = """
 import os, signal, sys, time, types
 import asyncio, concurrent.futures, json, logging, multiprocessing, sqlite3, ssl, subprocess, tempfile  # noqa

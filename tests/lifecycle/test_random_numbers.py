@@ -12,6 +12,8 @@ from export.backend import Backend
 
 from .programs import CALLS, environment, run
 
+pytestmark = pytest.mark.exhaustive
+
 SEEDED = """
 import json, random
 random.seed(7)

@@ -21,7 +21,7 @@ from serving import free_port, programs
 
 from .programs import CALLS, environment
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.exhaustive, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 CALLS_EACH = 20

@@ -13,6 +13,8 @@ from llmtrace.pricing.price import Pricer
 
 from .programs import CALLS, environment, run
 
+pytestmark = pytest.mark.exhaustive
+
 SLOW = """
 from threading import Event
 from llmtrace.pricing import price

@@ -43,7 +43,7 @@ def test_row_prices_every_field() -> None:
     }  # fmt: skip
     assert priced.cost().parts == {name: Decimal(value) for name, value in expected.items()}
     assert priced.cost().total == sum(Decimal(value) for value in expected.values())
-    assert (priced.source, priced.catalog_version, priced.model) == ("override", None, "my-llm-7")
+    assert (priced.label.source, priced.label.version, priced.label.model) == ("override", None, "my-llm-7")
 
 
 def test_first_matching_entry_is_used() -> None:

@@ -68,6 +68,19 @@ def listed_rates(provider: str, model: str) -> dict[str, Decimal]:
     }
 
 
+def listed_model(provider: str) -> str:
+    """Return a model in the price list that has one price per class, if possible with one for cached tokens."""
+    (vendor,) = (each for each in providers if each.id == provider)
+    cached = {
+        name: isinstance(model.prices.cache_read_mtok, Decimal)
+        for model in vendor.models
+        for clause in getattr(model.match, "or_", [model.match])
+        if (name := getattr(clause, "equals", None)) is not None
+        if all(isinstance(getattr(model.prices, f"{unit}_mtok", None), Decimal) for unit in ("input", "output"))
+    }
+    return max(cached, key=cached.__getitem__)
+
+
 CONTENT = (
     "gen_ai.input.messages",
     "gen_ai.output.messages",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from answers import CHAT, CHAT_CHUNKS, MESSAGE, QUESTION, sse
-from helpers import attributes, collect, listed_rates, resolve
+from helpers import attributes, collect, listed_model, listed_rates, resolve
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,12 +21,7 @@ from stainless_clients import COMPATIBLE, make_client
 
 COLOURS = pytest.mark.parametrize("colour", ["sync", "async"])
 VENDORS = pytest.mark.parametrize("vendor", COMPATIBLE)
-MODELS = {
-    "groq": "openai/gpt-oss-120b",
-    "together": "zai-org/GLM-5.2",
-    "cerebras": "gpt-oss-120b",
-    "fireworks": "accounts/fireworks/models/deepseek-v3p2",
-}
+MODELS = {vendor: listed_model(vendor) for vendor in COMPATIBLE}
 USAGE = {"prompt_tokens": 1234, "completion_tokens": 567, "total_tokens": 1801}
 CACHED = {"prompt_tokens_details": {"cached_tokens": 1000}}
 

@@ -20,6 +20,8 @@ from opentelemetry.trace import SpanKind
 import llmtrace
 from llmtrace.capture import stream as streams
 
+pytestmark = pytest.mark.exhaustive
+
 #: What the SDKs send their requests with: the newest releases have an ``httpx`` of their own.
 http = __import__(openai._base_client.SyncHttpxClientWrapper.__mro__[2].__module__.partition(".")[0])
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from llmtrace.integrations.contract import Integration
+from llmtrace.integrations.registry import INTEGRATIONS
 from llmtrace.providers.contract import Provider
 from llmtrace.providers.registry import PROVIDERS
 
@@ -63,6 +65,16 @@ def test_all_providers_are_tested_with_an_oldest_and_a_newest_release() -> None:
         ] == [each.name for each in PROVIDERS if each.name in left_out]
 
 
+@pytest.mark.parametrize("bridge", INTEGRATIONS, ids=lambda bridge: bridge.name)
+def test_every_bridge_is_tested_with_its_newest_release(bridge: Integration) -> None:
+    """Its framework is in the extra that all checks use, or in a group of the sessions of nox."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    name = bridge.distribution.removesuffix("-core")
+    in_extra = any(re.match(rf"{name}(-core)?>=", requirement) for requirement in extras["frameworks"])
+    groups = tomllib.loads((ROOT / "docs" / "frameworks.toml").read_text())[bridge.name].get("sessions", ())
+    assert in_extra or any(not group.startswith("oldest") for group in groups)
+
+
 @pytest.mark.parametrize("file", ["noxfile.py", ".ci/run"])
 def test_checks_spell_no_release_of_a_client_library(file: str) -> None:
     """The checks read the releases from the registry, which is the only place to change."""
@@ -70,3 +82,4 @@ def test_checks_spell_no_release_of_a_client_library(file: str) -> None:
     assert ".ci/releases.py" in text
     spelt = [each.distribution for each in PROVIDERS if re.search(rf"(?<![\w-]){each.distribution}[=<>]", text)]
     assert spelt == (["openai"] if file == "noxfile.py" else [])  # a framework requires a newer one
+    assert [each.name for each in INTEGRATIONS if re.search(rf"(?<![\w-]){each.distribution}[=<>]", text)] == []

@@ -24,7 +24,7 @@ from llmtrace.context import state
 from serving import serving
 from stainless_clients import make_client
 
-pytestmark = pytest.mark.faulty
+pytestmark = [pytest.mark.exhaustive, pytest.mark.faulty]
 
 SEAMS = {
     # They call the SDK's own function, between guarded steps.
@@ -58,13 +58,13 @@ SEAMS = {
     # Functions whose body is a single ``try``.
     "_errors.log_internal_error",
     "capture.stream.notify",
-    "capture.http_body._guarded",
+    "_errors.attempt",
     "capture.http_body.ObservedBody._self_read_by_stream",
     "providers._hooks._admit",
     "providers._hooks._check_budgets",
     "providers._hooks._check_budgets_async",
     "providers._hooks._refuse",
-    "providers._hooks._wait_for_verdict",
+    "providers._hooks._waiting",
     "providers.google.sdk._count_attempt",
     "providers._hooks._attach",
     "providers._hooks._detach",
@@ -73,7 +73,6 @@ SEAMS = {
     "providers._hooks.current_call",
     "providers._hooks.end_without_response",
     "providers.google.sdk._is_held",
-    "providers.google.sdk._GoogleCallFactory.begin",
     "providers._deferred.DeferredStreams._keep",
     "providers._deferred.DeferredStreams.find",
     "context.blocks._attach",
@@ -82,7 +81,6 @@ SEAMS = {
     "context.blocks.Block._end",
     "context.blocks.Block._result",
     "providers._stainless._inject_usage",
-    "providers._stainless._StainlessCallFactory.begin",
 }
 """Functions that are the guard, or hand on what the SDK does, and so cannot be made to raise themselves."""
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from llmtrace.model import RequestContent
 from llmtrace.model.fingerprint import fingerprint
 from llmtrace.report.advise import Advice, advise
 from llmtrace.report.calls import read
 from llmtrace.report.select import selection
-from llmtrace.store.columns import PICO, attributes_of
+from llmtrace.store.columns import PICO
+from llmtrace.store.request_fingerprints import SentBody
 from llmtrace.store.schema import connect
 from llmtrace.store.span_codec import StoredSpan
 from llmtrace.store.write import Writer
@@ -52,6 +54,7 @@ class Workload:
 
     def __init__(self) -> None:
         self.spans: list[StoredSpan] = []
+        self.sent: dict[str, SentBody] = {}
         self.rng = random.Random(3)
 
     def call(self, at: float, model: str, messages: Any, input_tokens: int, output: int, **more: Any) -> float:
@@ -63,7 +66,7 @@ class Workload:
             "gen_ai.response.model": model, "gen_ai.response.finish_reasons": ["stop"], "llmtrace.outcome": "ok",
             "llmtrace.feature": "search", "gen_ai.usage.input_tokens": input_tokens,
             "gen_ai.usage.output_tokens": output,
-            "llmtrace.usage.source": "provider", **attributes_of(fingerprint(messages, model=model)),
+            "llmtrace.usage.source": "provider",
             **{name: value for name, value in more.items() if "." in name},
         }  # fmt: skip
         if more.get("cache_read"):
@@ -72,13 +75,15 @@ class Workload:
             attributes |= {"llm.cost.total": cost / PICO, "llmtrace.cost.exact": f"{cost / PICO:.12f}"}
         began = START + int(at * SECOND)
         ids = f"{self.rng.getrandbits(128):032x}", f"{self.rng.getrandbits(64):016x}"
+        body = {"model": model, "messages": messages}
+        self.sent[ids[1]] = SentBody(body, lambda body: RequestContent(messages=body["messages"]))
         self.spans.append(StoredSpan(*ids, None, f"chat {model}", began, began + SECOND, attributes=attributes))
         return (cost or 0) / PICO
 
     def advice(self, path: Path, prices: Any = None) -> dict[str, Advice]:
         with closing(connect(path / "s.db", write=True)) as connection:
             self.rng.shuffle(self.spans)  # calls end in another order than they began
-            Writer(connection).write(self.spans)
+            Writer(connection).write(self.spans, self.sent)
             return {
                 each.kind: each
                 for each in advise(read(connection, selection(), similarity=True), prices or PriceTable())

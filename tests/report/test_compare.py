@@ -14,9 +14,9 @@ from llmtrace.report.select import QueryError
 def side(seed: int, calls: int, *, cost: float = 1.0, error: float = 0.02) -> Sample:
     rng = random.Random(seed)
     sample = Sample(calls=calls)
-    sample.cost = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
-    sample.latency = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
-    sample.output = [float(rng.randint(50, 150)) for _ in range(calls)]
+    sample.values["cost"] = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    sample.values["latency"] = [cost * rng.lognormvariate(0, 0.5) for _ in range(calls)]
+    sample.values["output"] = [float(rng.randint(50, 150)) for _ in range(calls)]
     sample.errors = sum(rng.random() < error for _ in range(calls))
     sample.finishes = {"stop": calls - sample.errors}
     return sample

@@ -10,22 +10,17 @@ from typing import Any
 from . import warn_missing
 
 _GLOBALS = {
-    "traces": ("opentelemetry.trace", "_TRACER_PROVIDER"),
-    "metrics": ("opentelemetry.metrics._internal", "_METER_PROVIDER"),
-    "logs": ("opentelemetry._logs._internal", "_LOGGER_PROVIDER"),
+    "traces": ("opentelemetry.trace", "_TRACER_PROVIDER", "opentelemetry.trace", "get_tracer_provider"),
+    "metrics": ("opentelemetry.metrics._internal", "_METER_PROVIDER", "opentelemetry.metrics", "get_meter_provider"),
+    "logs": ("opentelemetry._logs._internal", "_LOGGER_PROVIDER", "opentelemetry._logs", "get_logger_provider"),
 }
-"""Module and name by signal. The public getters are a fallback: they might set a provider."""
-_GETTERS = {
-    "traces": ("opentelemetry.trace", "get_tracer_provider"),
-    "metrics": ("opentelemetry.metrics", "get_meter_provider"),
-    "logs": ("opentelemetry._logs", "get_logger_provider"),
-}
+"""Module and name by signal. The public getter is a fallback: it might set a provider."""
 _MISSING = object()
 
 
 def provider_finder(signal: str) -> Callable[[], Any]:
     """Return a function that returns the global provider of ``traces``, ``metrics`` or ``logs``, ``None`` if unset."""
-    home, name = _GLOBALS[signal]
+    home, name, *_ = _GLOBALS[signal]
 
     def find() -> Any:
         provider = getattr(sys.modules.get(home), name, _MISSING)
@@ -35,9 +30,9 @@ def provider_finder(signal: str) -> Callable[[], Any]:
 
 
 def _from_getter(signal: str) -> Any:
-    module, getter = _GETTERS[signal]
+    home, name, module, getter = _GLOBALS[signal]
     if module in sys.modules:
-        warn_missing("OpenTelemetry", ".".join(_GLOBALS[signal]), f"{getter}() is used instead")
+        warn_missing("OpenTelemetry", f"{home}.{name}", f"{getter}() is used instead")
         with suppress(Exception):  # it may need the missing name itself
             return getattr(sys.modules[module], getter)()
     return None

@@ -25,14 +25,6 @@ class ContextRuntime(Protocol):
         """Restore the context that was current before ``attach`` returned ``token``."""
 
 
-class _PublicRuntime:
-    """Public context functions. They log an invalid token instead of raising."""
-
-    get_current = staticmethod(context.get_current)
-    attach = staticmethod(context.attach)
-    detach = staticmethod(context.detach)
-
-
 def _only_key(written: Mapping[str, object], name: str) -> str:
     """Return the key under which an OpenTelemetry function stored its value."""
     for key in written:
@@ -47,7 +39,7 @@ def _find_runtime() -> ContextRuntime:
         assert runtime is not None
         return runtime
     warn_missing("OpenTelemetry", "context._RUNTIME_CONTEXT", "llmtrace uses the public functions instead")
-    return _PublicRuntime()
+    return context  # its functions log an invalid token instead of raising
 
 
 def _find_suppress_key() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import warn_missing
 
@@ -11,27 +11,17 @@ from . import warn_missing
 LOG_ENCODER, LOG_EXPORTER = "_log_encoder:encode_logs", "_log_exporter:OTLPLogExporter"
 """Module and name of the function that encodes log records, and of their exporter."""
 
-
 _PREFERENCES = {"temporality": "_preferred_temporality", "aggregation": "_preferred_aggregation"}
 
 
-class GrpcSettings(NamedTuple):
-    """Settings of a gRPC exporter."""
-
-    endpoint: str
-    headers: tuple[tuple[str, str], ...]
-    timeout: float
-    """Seconds for one request."""
-
-
-def grpc_settings(exporter: Any) -> GrpcSettings:
-    """Return the settings of a gRPC exporter.
+def grpc_settings(exporter: Any) -> tuple[str, tuple[tuple[str, str], ...], float]:
+    """Return the endpoint, the headers and the seconds for one request of a gRPC exporter.
 
     Raises:
         AttributeError: This release of the exporter has other internals. Spans go to the local store then.
     """
     grpc_stub(exporter)
-    return GrpcSettings(exporter._endpoint, tuple(exporter._headers), float(exporter._timeout))
+    return exporter._endpoint, tuple(exporter._headers), float(exporter._timeout)
 
 
 def grpc_stub(exporter: Any) -> Callable[..., Any]:

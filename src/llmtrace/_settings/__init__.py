@@ -237,28 +237,17 @@ def display_name(name: str, arguments: Mapping[str, object]) -> str:
     return name if arguments.get(name) is not None else f"LLMTRACE_{name.upper()}"
 
 
-def check_endpoint(value: object) -> str | None:
-    """Return the argument ``endpoint`` of ``instrument()``, stripped.
+def check_arguments(endpoint: object, service_name: object) -> tuple[str | None, str | None]:
+    """Return the arguments ``endpoint`` and ``service_name`` of ``instrument()``, stripped.
 
     Raises:
-        ConfigError: The value is not a URL with a scheme and a host.
+        ConfigError: The endpoint is not a URL with a scheme and a host, or the name is not a string or empty.
     """
-    if value is None:
-        return None
-    if not isinstance(value, str) or not is_http_url(value):
-        raise _invalid("endpoint", value, "a URL with its scheme, such as http://localhost:4318")
-    return value.strip()
-
-
-def check_service_name(value: object) -> str | None:
-    """Return the argument ``service_name`` of ``instrument()``, stripped.
-
-    Raises:
-        ConfigError: The value is not a string, or it is empty.
-    """
-    if value is not None and not (isinstance(value, str) and value.strip()):
-        raise _invalid("service_name", value, "a name, such as checkout")
-    return None if value is None else str(value).strip()
+    if endpoint is not None and not (isinstance(endpoint, str) and is_http_url(endpoint)):
+        raise _invalid("endpoint", endpoint, "a URL with its scheme, such as http://localhost:4318")
+    if service_name is not None and not (isinstance(service_name, str) and service_name.strip()):
+        raise _invalid("service_name", service_name, "a name, such as checkout")
+    return endpoint and endpoint.strip(), service_name and service_name.strip()
 
 
 def report_unknown(variables: Mapping[str, str]) -> None:

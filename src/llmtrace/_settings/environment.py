@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 
@@ -21,21 +20,6 @@ def variable(name: str) -> str:
 def first_variable(names: Iterable[str]) -> tuple[str, str]:
     """Return the name and the stripped value of the first variable that is not empty, or two empty strings."""
     return next(((name, value) for name in names if (value := variable(name))), ("", ""))
-
-
-@contextmanager
-def overridden(name: str, value: str | None) -> Iterator[None]:
-    """Set a variable that OpenTelemetry reads during the block, unless ``value`` is ``None``."""
-    before = os.environ.get(name)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif value is not None:
-            del os.environ[name]
 
 
 def is_http_url(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,9 +17,8 @@ from .environment import first_variable, is_http_url
 _lock = ForkSafeLock(threading.RLock)
 
 _PREFIX = "OTEL_EXPORTER_OTLP_"
-_SIGNALS = ("TRACES", "METRICS", "LOGS")
+_OF_ONE_SIGNAL = re.compile(f"{_PREFIX}(TRACES|METRICS|LOGS)_(.+)")
 _HTTP, _GRPC = "http/protobuf", "grpc"
-_ENDPOINT = "http://localhost:4318"
 
 Check = Callable[[str], bool]
 
@@ -64,6 +64,7 @@ def _are_propagators(text: str) -> bool:
 
 _FILE = _Variable(lambda text: os.access(text, os.R_OK), "the path of a file that can be read")
 _EXPORTER = {
+    "ENDPOINT": _Variable(is_http_url, "a URL with http:// or https://", "http://localhost:4318"),
     "PROTOCOL": _words(_GRPC, _HTTP, default=_HTTP),
     "TIMEOUT": _Variable(_is_number, "a number of seconds, 0 or more", "10"),
     "COMPRESSION": _words("none", "gzip", "deflate", default=""),
@@ -73,7 +74,6 @@ _EXPORTER = {
     "CLIENT_CERTIFICATE": _FILE,
     "INSECURE": _words("true", "false", default="false"),
 }
-_URL = _Variable(is_http_url, "a URL with http:// or https://", _ENDPOINT)
 _MILLISECONDS = _Variable(lambda text: _is_number(text) and float(text) > 0, "a number of milliseconds above 0")
 _CREDENTIALS = _Variable(_is_installed("opentelemetry_otlp_credential_provider"), "an installed credential provider")
 _LENGTH = _integer("", 0)
@@ -82,6 +82,11 @@ _GENAI = "OTEL_INSTRUMENTATION_GENAI_"
 _UPLOAD = f"{_GENAI}UPLOAD_"
 
 _VARIABLES = {
+    **{
+        f"{_PREFIX}{signal}{kind}": variable
+        for signal in ("", "TRACES_", "METRICS_", "LOGS_")
+        for kind, variable in _EXPORTER.items()
+    },
     "OTEL_PROPAGATORS": _Variable(
         _are_propagators, "names of installed propagators with commas between them", "tracecontext,baggage"
     ),
@@ -157,7 +162,7 @@ def _invalid_variables() -> dict[str, tuple[str, str]]:
     invalid: dict[str, tuple[str, str]] = {}
     set_variables = [name for name in os.environ if name.startswith("OTEL_")]
     for name in set_variables:
-        variable = _VARIABLES.get(name) or _exporter_variable(name)
+        variable = _VARIABLES.get(name)
         value = os.environ.get(name)
         if value is None or variable is None or _is_valid(variable, name, value):
             continue
@@ -177,39 +182,29 @@ def _is_valid(variable: _Variable, name: str, value: str) -> bool:
         return variable.default == "" or name.endswith("_ENDPOINT")
     if name == "OTEL_TRACES_SAMPLER_ARG" and "ratio" not in os.environ.get("OTEL_TRACES_SAMPLER", "").lower():
         return True
+    if name.endswith("_ENDPOINT") and _is_grpc(name):
+        return True
     with suppress(Exception):
         return variable.accepts(text)
     return False
 
 
-def _exporter_variable(name: str) -> _Variable | None:
-    """Return the rules for a variable of the OTLP exporters, for one signal or for all."""
-    if not name.startswith(_PREFIX):
-        return None
-    signal, _, kind = name.removeprefix(_PREFIX).partition("_")
-    if signal not in _SIGNALS:
-        signal, kind = "", name.removeprefix(_PREFIX)
-    if kind == "ENDPOINT":
-        return _URL if _protocol(signal) == _HTTP else None
-    return _EXPORTER.get(kind)
-
-
-def _protocol(signal: str) -> str:
-    names = [f"{_PREFIX}{signal}_PROTOCOL", f"{_PREFIX}PROTOCOL"] if signal else [f"{_PREFIX}PROTOCOL"]
-    protocol = first_variable(names)[1].lower() or _HTTP
-    return _GRPC if protocol == _GRPC else _HTTP
+def _is_grpc(endpoint: str) -> bool:
+    """Return True if the exporter with this endpoint variable takes an address without a scheme."""
+    names = (endpoint.replace("ENDPOINT", "PROTOCOL"), f"{_PREFIX}PROTOCOL")
+    return first_variable(names)[1].lower() == _GRPC
 
 
 def _general_value(name: str, variable: _Variable) -> str:
     """Return the value of the variable for all signals, which is the default of one signal's variable."""
-    for signal in _SIGNALS:
-        if name.startswith(f"{_PREFIX}{signal}_"):
-            general = f"{_PREFIX}{name.removeprefix(f'{_PREFIX}{signal}_')}"
-            value = os.environ.get(general, "").strip()
-            if not value or not _is_valid(variable, general, value):
-                value = variable.default
-            return f"{value.rstrip('/')}/v1/{signal.lower()}" if name.endswith("_ENDPOINT") else value
-    return ""
+    match = _OF_ONE_SIGNAL.fullmatch(name)
+    if match is None:
+        return ""
+    signal, kind = match.groups()
+    value = os.environ.get(f"{_PREFIX}{kind}", "").strip()
+    if not value or not _is_valid(variable, f"{_PREFIX}{kind}", value):
+        value = variable.default
+    return f"{value.rstrip('/')}/v1/{signal.lower()}" if kind == "ENDPOINT" else value
 
 
 def _shown(name: str, value: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,13 @@ class BudgetExceeded(Exception):
     def __reduce__(self) -> Any:
         # Drop the callback: worker processes pickle their exceptions, and many functions cannot be pickled.
         budget = replace(self.budget, callback=None)
-        state = {"reserved": self.reserved, "call_cost": self.call_cost}
-        return _restore_exceeded, (budget, self.window, self.spent, self.share, str(self)), state
+        details: dict[str, Any] = {
+            "share": self.share,
+            "reason": str(self),
+            "reserved": self.reserved,
+            "call_cost": self.call_cost,
+        }
+        return partial(BudgetExceeded, **details), (budget, self.window, self.spent)
 
 
 # Use the public module: the attribute ``error.type`` contains it.
@@ -167,10 +173,6 @@ def _format_amount(amount: float) -> str:
     """Return an amount as decimal digits, without an exponent."""
     digits = f"{parse(repr(amount)):f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
-
-
-def _restore_exceeded(budget: Budget, window: str, spent: float, share: str, reason: str) -> BudgetExceeded:
-    return BudgetExceeded(budget, window, spent, share=share, reason=reason)
 
 
 _registered: dict[str, Budget] = {}

@@ -125,7 +125,8 @@ class BudgetEnforcer:
         self._warned: dict[str, None] = {}
 
     def _refresh(self) -> None:
-        budgets = registered()
+        if (budgets := registered()) is self._registered:
+            return
         self._all = tuple({**self._configured, **budgets}.values())
         self._blocking = any(budget.action == "block" for budget in self._all)
         self._registered = budgets
@@ -145,8 +146,7 @@ class BudgetEnforcer:
             What is reserved, and the verdict: ``None`` if the call is allowed, the error to raise if it is refused, or
             a verdict to wait for.
         """
-        if registered() is not self._registered:
-            self._refresh()
+        self._refresh()
         if not self._blocking:
             return None, None
         windows = self._windows_for(call)
@@ -157,8 +157,7 @@ class BudgetEnforcer:
 
     def count(self, call: CallStart) -> Reservation | None:
         """Return the windows that a call counts in which reserved nothing; ``None`` if there are none."""
-        if registered() is not self._registered:
-            self._refresh()
+        self._refresh()
         if not self._all:
             return None
         windows = self._windows_for(call)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from .._process import new_thread
+from .._process import after_fork, new_thread
 from .stores import Claim, RedisStore, Step
 
 _log = logging.getLogger("llmtrace")
@@ -39,9 +37,9 @@ class RemoteStore:
     def __init__(self, backend: RedisStore) -> None:
         self._backend = backend
         self._reset()
+        after_fork(self._reset)  # the parent process runs the queued steps
 
     def _reset(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Step | Future[bool]] = SimpleQueue()
         self._unsettled: deque[Step] = deque()
@@ -64,7 +62,7 @@ class RemoteStore:
         if monotonic() >= max(self._down_until, self._slow_until):
             try:
                 step.future.result(_SETTLE_WAIT_SECONDS)
-            except FutureTimeoutError:
+            except TimeoutError:
                 self._slow_until = monotonic() + _PAUSE_SECONDS
         return step.future
 
@@ -72,54 +70,38 @@ class RemoteStore:
         """Wait up to half a second for a reservation; return its result, which may be an exception."""
         try:
             return future.result(_RESERVE_TIMEOUT_SECONDS)
-        except FutureTimeoutError:
+        except TimeoutError:
             return self._give_up()
 
     async def wait_async(self, future: Future[Any]) -> Any:
         """Wait like ``wait``, without blocking the event loop of asyncio or trio."""
         import asyncio
 
-        arrived: Any
         try:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop()
         except RuntimeError:
             trio: Any = sys.modules.get("trio")
             try:
-                wake_soon = trio.lowlevel.current_trio_token().run_sync_soon
+                return await trio.to_thread.run_sync(self.wait, future, abandon_on_cancel=True)
             except (AttributeError, RuntimeError):
                 return self.wait(future)  # an unknown event loop: block, as in a thread
-            arrived = trio.Event()
-        else:
-            trio, arrived, wake_soon = None, asyncio.Event(), loop.call_soon_threadsafe
-
-        def wake(_: object) -> None:
-            with suppress(RuntimeError):  # The loop may be closed by now.
-                wake_soon(arrived.set)
-
-        future.add_done_callback(wake)
-        if trio is not None:
-            with trio.move_on_after(_RESERVE_TIMEOUT_SECONDS):
-                await arrived.wait()
-        else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(arrived.wait(), _RESERVE_TIMEOUT_SECONDS)
-        return future.result() if future.done() else self._give_up()
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), _RESERVE_TIMEOUT_SECONDS)
+        except TimeoutError:
+            return self._give_up()
 
     def drain(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until every settlement is stored; return False if one is not."""
-        if self._pid != os.getpid() or (self._thread is None and not self._unsettled):
+        if self._thread is None and not self._unsettled:
             return True
         done: Future[bool] = Future()
         self._put(done)
         try:
             return done.result(timeout)
-        except FutureTimeoutError:
+        except TimeoutError:
             return False
 
     def _put(self, item: Step | Future[bool]) -> None:
-        if self._pid != os.getpid():
-            # Drop the queue after a fork: the parent process runs these steps.
-            self._reset()
         self._queue.put(item)
         with self._lock:
             if self._thread is not None:

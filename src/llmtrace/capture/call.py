@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from threading import get_ident
@@ -11,7 +11,7 @@ from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
 from .._compat.http_clients import body_of, headers_of, request_of
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from .._process import after_fork
 from ..context import inference_spans
 from ..context import state as context_state
@@ -95,8 +95,8 @@ class CallState:
     """OpenTelemetry context that is current while the SDK works on the call."""
     started: float = 0.0
     _priced: Any = _NOT_PRICED
-    _end_token: list[bool] = field(default_factory=lambda: [True])
-    _fork_count: int = field(default_factory=lambda: _fork_count)
+    _end_token: list[bool] = field(init=False)
+    _fork_count: int = field(init=False)
 
     def __post_init__(
         self,
@@ -108,6 +108,7 @@ class CallState:
         content_body: Any,
     ) -> None:
         services, parent_context = self.services, self.parent_context
+        self._end_token, self._fork_count = [True], _fork_count
         self.body = content_body if services.estimator is not None else None
         if parent_context is None:
             self.parent_context = parent_context = context_state.current()
@@ -144,10 +145,7 @@ class CallState:
             response.error = read_error(body) or response.error
             response.failed = response.error is not None
         if not response.usage and (buffer := self.make_text_buffer()) is not None:
-            try:
-                buffer.add(body)
-            except Exception:
-                log_internal_error("read the output text of a response")
+            attempt("read the output text of a response", buffer.add, body)
         return response
 
     def make_accumulator(self) -> Accumulator:
@@ -197,20 +195,14 @@ class CallState:
             return
         self.duration = perf_counter() - self.started
         if self.start.request.background or response.background:
-            try:
-                response = background.assign_usage(self, response)
-            except Exception:
-                log_internal_error("bill a background call")
+            response = attempt("bill a background call", background.assign_usage, self, response) or response
         self.response = response
         self.timing = timing
         self.ended_early = timing is not None and timing.stream_outcome != "exhausted"
         self.error = error
         # Break the reference cycle through the context: the call is then freed without the garbage collector.
         self.span_context = self.parent_context
-        try:
-            self._set_outcome()
-        except Exception:
-            log_internal_error("read the outcome of a call")
+        attempt("read the outcome of a call", self._set_outcome)
         try:
             pricer = self.services.pricer
             if (self.ended_early or not response.usage) and self._needs_estimate():
@@ -223,7 +215,7 @@ class CallState:
                 self._finish_later()
         except Exception:
             log_internal_error("end a call")
-            self._emit(self._finished(), None)
+            attempt("end a span", self.services.emitter.end, self._finished(), self.span, self.parent_context, None)
 
     def _needs_estimate(self) -> bool:
         estimator, response = self.services.estimator, self.response
@@ -285,19 +277,11 @@ class CallState:
         """
         services = self.services
         # Estimate on the worker thread only: calls without an estimate end on the caller's thread.
-        try:
-            if at_exit and services.pricer is not None and not services.pricer.ready:
-                self._priced = services.pricer.price_without_catalog(self.start.request, self.response)
-            elif end_time is not None and not at_exit and self._needs_estimate():
-                self._estimate()
-        except Exception:
-            log_internal_error("estimate the tokens of a call")
+        if end_time is not None:
+            attempt("estimate the tokens of a call", self._estimate, at_exit)
         self.output_text = None
         if services.budgets is not None and self.reservation is None:
-            try:
-                self.reservation = services.budgets.count(self.start)
-            except Exception:
-                log_internal_error("find the budgets of a call")
+            self.reservation = attempt("find the budgets of a call", services.budgets.count, self.start)
         call = self._finished()
         for observer in services.observers:
             try:
@@ -305,11 +289,8 @@ class CallState:
             except Exception:
                 log_internal_error("notify an observer of a call")
         if services.keep_body is not None:
-            try:
-                services.keep_body(call, self._sent_body())
-            except Exception:
-                log_internal_error("keep the request body of a call")
-        self._emit(call, end_time)
+            attempt("keep the request body of a call", self._keep_body, services.keep_body, call)
+        attempt("end a span", services.emitter.end, call, self.span, self.parent_context, end_time)
         # Drop references: tracebacks may keep this call alive after its end.
         self.body = self.content = self.error = self.http_response = self.parent_context = self.span_context = None
         if self.start.joined_span is None:
@@ -318,9 +299,12 @@ class CallState:
         if context is not self.start.call_context:
             self.start = replace(self.start, call_context=context)
 
-    def _estimate(self) -> None:
-        estimator = self.services.estimator
-        assert estimator is not None
+    def _estimate(self, at_exit: bool) -> None:
+        pricer, estimator = self.services.pricer, self.services.estimator
+        if at_exit and pricer is not None and not pricer.ready:
+            self._priced = pricer.price_without_catalog(self.start.request, self.response)
+        if at_exit or estimator is None or not self._needs_estimate():
+            return
         self.estimate, self.response = estimator.estimate(
             self.start,
             self.response,
@@ -336,10 +320,10 @@ class CallState:
         content = None if self.content is None else self.content.request
         return content_format.request(self.body) if content is None else content
 
-    def _sent_body(self) -> Any:
-        """Return the request body: the bytes that were sent, or the dict that google-genai built from copies."""
+    def _keep_body(self, keep: Callable[[FinishedCall, Any], object], call: FinishedCall) -> None:
+        """Pass on the request body: the bytes that were sent, or the dict that google-genai built from copies."""
         sent = body_of(request_of(self.http_response))
-        return self.body if sent is None and self.start.client == "google_genai" else sent
+        keep(call, self.body if sent is None and self.start.client == "google_genai" else sent)
 
     def _price(self) -> PricedCall | None:
         """Return the cost of the call, computed once."""
@@ -359,7 +343,7 @@ class CallState:
         except Exception:
             log_internal_error("price a call")
             return None
-        if priced is not None and self.estimate is not None and priced.source != "provider":
+        if priced is not None and self.estimate is not None and priced.label.source != "provider":
             priced.approximate = True
         return priced
 
@@ -393,12 +377,6 @@ class CallState:
         pricer = self.services.pricer
         waits = pricer is not None and not pricer.ready and get_ident() == ending_thread
         return replace(self._finished(), price=lambda: None) if waits else self._finished()
-
-    def _emit(self, call: FinishedCall, end_time: int | None) -> None:
-        try:
-            self.services.emitter.end(call, self.span, self.parent_context, end_time)
-        except Exception:
-            log_internal_error("end a span")
 
 
 def _copy_lists(body: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from .._compat.http_clients import body_of
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..model import CallContent, Message, RequestContent, Response
 from ..model.content_format import ContentAccumulator, ContentFormat
 from ..model.wire_format import Accumulator
@@ -21,19 +21,12 @@ class ContentRecorder:
         self._format = content_format
         self._accumulator: ContentAccumulator | None = None
         self._messages: list[Message] = []
-        self.request: RequestContent | None = None
-        try:
-            # Read the body now: the caller may change its lists while the call is running.
-            self.request = content_format.request(body)
-        except Exception:
-            log_internal_error("read the content of a request")
+        # Read the body now: the caller may change its lists while the call is running.
+        self.request: RequestContent | None = attempt("read the content of a request", content_format.request, body)
 
     def record_response(self, body: Any) -> None:
         """Record the messages of a complete response."""
-        try:
-            self._messages = self._format.response(body)
-        except Exception:
-            log_internal_error("read the content of a response")
+        self._messages = attempt("read the content of a response", self._format.response, body) or []
 
     def wrap(self, counts: Accumulator) -> Accumulator:
         """Return an accumulator that also passes each chunk to the content accumulator."""
@@ -45,10 +38,7 @@ class ContentRecorder:
     def content(self) -> CallContent:
         """Return the request and the messages that the model produced so far."""
         if self._accumulator is not None and not self._messages:
-            try:
-                self._messages = self._accumulator.messages()
-            except Exception:
-                log_internal_error("read the content of a response")
+            self._messages = attempt("read the content of a response", self._accumulator.messages) or []
         return CallContent(self.request, self._messages)
 
     def complete_from_request(self, http_request: Any) -> None:

@@ -39,13 +39,7 @@ def _names_with(names: tuple[str, ...]) -> Mapping[bytes, str]:
 
 
 def complete_from_headers(response: Response, headers: Any, reader: HeaderReader | None) -> Mapping[str, str]:
-    """Add what the headers report to ``response``, and return those that are recorded.
-
-    Args:
-        response: The response.
-        headers: The headers of an HTTP client.
-        reader: The reader of the wire format, if it has one.
-    """
+    """Add what the headers of an HTTP client report to ``response``, and return those that are recorded."""
     read = _read_headers(headers, _names_with(() if reader is None else reader.names))
     if response.stated_cost is None:
         response.stated_cost = _stated_cost(read)

@@ -8,12 +8,13 @@ import struct
 import weakref
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from .._compat.http_clients import is_read, make_decoders, request_of
 from .._compat.wrapt import ObjectProxy
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..model import Response
 from . import worker
 from .call import CallState
@@ -27,6 +28,7 @@ _JSON_LINES = ("application/stream+json", "application/x-ndjson")
 _FRAME_PRELUDE = struct.Struct(">III")
 """Start of an AWS event-stream frame: frame length, header length, and a checksum of both."""
 _FRAME_CHECKSUM_BYTES = 4
+_Step = Callable[..., None]
 
 
 class SseParser:
@@ -35,7 +37,7 @@ class SseParser:
     def __init__(self, observer: StreamObserver, decode: Callable[[bytes], bytes], *, plain: bool = False) -> None:
         self.observer = observer
         self._decode = decode
-        self._plain = bytearray() if plain else None
+        self.plain: bytearray | None = bytearray() if plain else None
         """Bytes of a body announced as JSON instead of events: servers report errors that way."""
         self._rest = bytearray()
         self._data: list[bytes] = []
@@ -44,32 +46,24 @@ class SseParser:
     def feed(self, data: bytes) -> None:
         """Parse the next bytes of the body."""
         data = self._decode(data)
-        if self._plain is not None:
-            self._keep(data)
+        self._keep(data)
         self._rest += data
         if b"\n" in data or b"\r" in data:
             self._parse_lines()
-
-    @property
-    def plain(self) -> bool:
-        """True if the server announced a JSON body instead of events."""
-        return self._plain is not None
 
     def feed_plain(self, data: bytes) -> None:
         """Keep bytes of a JSON body. Its events, if any, reach the observer by another path."""
         self._keep(self._decode(data))
 
     def _keep(self, data: bytes) -> None:
-        if self._plain is not None and len(self._plain) < _MAX_PLAIN_BYTES:
-            self._plain += data
+        if self.plain is not None and len(self.plain) < _MAX_PLAIN_BYTES:
+            self.plain += data
 
     def end_plain(self) -> None:
         """Read a body without events as one JSON value."""
-        if self._plain and not self.observer.chunks:
-            try:
-                self.observer.add(json.loads(self._plain))
-            except (ValueError, RecursionError):
-                return
+        if self.plain and not self.observer.chunks:
+            with suppress(ValueError, RecursionError):
+                self.observer.add(json.loads(self.plain))
 
     def _parse_lines(self) -> None:
         lines = self._rest.splitlines(keepends=True)
@@ -145,16 +139,14 @@ class AwsEventStreamParser(SseParser):
             self._parse_frame(head, payload)
 
     def _parse_frame(self, head: bytes, payload: bytes) -> None:
-        try:
+        # Skip exception frames: the SDK raises for them.
+        with suppress(ValueError, TypeError, RecursionError):
             event = json.loads(payload)
             if "bytes" in event:
                 self._parse_event(b64decode(event["bytes"]))
             elif (kind := _EVENT_TYPE.search(head)) is not None:
                 length = int.from_bytes(kind[1])
                 self.observer.on_chunk({head[kind.end() :][:length].decode(): event})
-        except (ValueError, TypeError, RecursionError):
-            # Skip exception frames: the SDK raises for them.
-            return
 
     def _parse_rest(self) -> None:
         return
@@ -234,7 +226,9 @@ class ObservedBody(ObjectProxy):
         super().__init__(wrapped)
         self._self_reader = reader
         self._self_observer = observer
-        self._self_plain = reader if isinstance(reader, SseParser) and reader.plain else None
+        self._self_plain: tuple[_Step, _Step] | None = None
+        if isinstance(reader, SseParser) and reader.plain is not None:
+            self._self_plain = reader.feed_plain, reader.end_plain
         self._self_inner = inner
         self._self_holder = holder or inner
         self._self_sdk_observer = getattr(wrapped, "stream_observer", None)
@@ -257,55 +251,37 @@ class ObservedBody(ObjectProxy):
 
     def __iter__(self) -> Iterator[bytes]:
         if not self._self_read_by_stream():
-            return self._self_observe()
-        plain = self._self_plain
-        return iter(self.__wrapped__) if plain is None else self._self_keep_plain(plain)
+            reader = self._self_reader
+            return self._self_observe(reader.feed, reader.on_exhausted, reader.on_error)
+        return iter(self.__wrapped__) if self._self_plain is None else self._self_observe(*self._self_plain)
 
-    def _self_keep_plain(self, reader: SseParser) -> Iterator[bytes]:
-        for data in self.__wrapped__:
-            _guarded(reader.feed_plain, data)
-            yield data
-        _guarded(reader.end_plain)
-
-    def _self_observe(self) -> Iterator[bytes]:
-        reader = self._self_reader
+    def _self_observe(self, feed: _Step, end: _Step, fail: _Step | None = None) -> Iterator[bytes]:
         try:
             for data in self.__wrapped__:
-                _guarded(reader.feed, data)
+                attempt("read a body", feed, data)
                 yield data
-        except GeneratorExit:
-            raise
         except BaseException as error:
-            notify(reader.on_error, error)
+            if fail is not None and not isinstance(error, GeneratorExit):
+                notify(fail, error)
             raise
-        notify(reader.on_exhausted)
+        notify(end)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if not self._self_read_by_stream():
-            return self._self_observe_async()
-        if self._self_plain is not None:
-            return self._self_keep_plain_async(self._self_plain)
-        iterator: AsyncIterator[bytes] = self.__wrapped__.__aiter__()
-        return iterator
+            reader = self._self_reader
+            return self._self_observe_async(reader.feed, reader.on_exhausted, reader.on_error)
+        return aiter(self.__wrapped__) if self._self_plain is None else self._self_observe_async(*self._self_plain)
 
-    async def _self_keep_plain_async(self, reader: SseParser) -> AsyncIterator[bytes]:
-        async for data in self.__wrapped__:
-            _guarded(reader.feed_plain, data)
-            yield data
-        _guarded(reader.end_plain)
-
-    async def _self_observe_async(self) -> AsyncIterator[bytes]:
-        reader = self._self_reader
+    async def _self_observe_async(self, feed: _Step, end: _Step, fail: _Step | None = None) -> AsyncIterator[bytes]:
         try:
             async for data in self.__wrapped__:
-                _guarded(reader.feed, data)
+                attempt("read a body", feed, data)
                 yield data
-        except GeneratorExit:
-            raise
         except BaseException as error:
-            notify(reader.on_error, error)
+            if fail is not None and not isinstance(error, GeneratorExit):
+                notify(fail, error)
             raise
-        notify(reader.on_exhausted)
+        notify(end)
 
     def _self_on_close(self) -> None:
         if self._self_observer is None:
@@ -337,13 +313,6 @@ def _is_running(generator: Any) -> bool:
     return bool(getattr(generator, "gi_running", False) or getattr(generator, "ag_running", False))
 
 
-def _guarded(read: Callable[..., None], *data: bytes) -> None:
-    try:
-        read(*data)
-    except Exception:
-        log_internal_error("read a body")
-
-
 def observe_body(call: CallState, http: Any) -> None:
     """End ``call`` when the caller has read the body of ``http``, an httpx response."""
     has_body = is_read(http)
@@ -354,7 +323,7 @@ def observe_body(call: CallState, http: Any) -> None:
     if call.start.wire_format.accumulator is not None and (
         call.start.request.stream or content_type.startswith("text/event-stream")
     ):
-        reader = _parser_for(http, StreamObserver(call, call.make_accumulator()), decode)
+        reader = make_parser(http, StreamObserver(call, call.make_accumulator()), decode)
     else:
         reader = JsonBodyReader(call, decode, keep=not content_type.startswith(_MEDIA_TYPES))
     if has_body:
@@ -383,12 +352,9 @@ class _ResponseHead:
         self._request = request_of(http)
 
 
-def make_parser(http: Any, observer: StreamObserver) -> SseParser:
+def make_parser(http: Any, observer: StreamObserver, decode: Callable[[bytes], bytes] | None = None) -> SseParser:
     """Return the parser of the event stream in the body of ``http``."""
-    return _parser_for(http, observer, _decoder(http))
-
-
-def _parser_for(http: Any, observer: StreamObserver, decode: Callable[[bytes], bytes]) -> SseParser:
+    decode = decode or _decoder(http)
     content_type = http.headers.get("content-type", "")
     if content_type.startswith("application/vnd.amazon.eventstream"):
         return AwsEventStreamParser(observer, decode)

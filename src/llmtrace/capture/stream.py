@@ -15,9 +15,9 @@ from functools import partial
 from operator import sub
 from statistics import median
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..model import Response, StreamTiming
 from ..model.chunk_gaps import ChunkGaps
 from ..model.wire_format import Accumulator
@@ -118,10 +118,7 @@ class StreamObserver:
 
     def add(self, event: Any) -> None:
         """Fold in an event that the caller does not receive as a chunk."""
-        try:
-            self._add(event)
-        except Exception:
-            log_internal_error("read a chunk")
+        attempt("read a chunk", self._add, event)
 
     @property
     def hides_usage_chunk(self) -> bool:
@@ -183,55 +180,39 @@ class StreamObserver:
         """End a stream that the caller stopped reading. It counts as exhausted if its end event was read."""
         if self.finished:
             return
-        try:
-            ended = self._accumulator.ended
-        except Exception:
-            ended = False
-            log_internal_error("read a stream")
-        self.end("exhausted" if ended else outcome, at_exit=at_exit)
+        ended = attempt("read a stream", lambda: self._accumulator.ended)
+        self._finish(self._result(), "exhausted" if ended else outcome, at_exit=at_exit)
 
     def on_collected(self) -> None:
         """End a stream that the caller dropped, on the worker: the thread of the collector may hold any lock."""
         notify(worker.submit, partial(self.on_drop, "dropped"))
 
     def on_error(self, error: BaseException) -> None:
-        """End the stream with the exception that the caller receives."""
+        """End the stream with the exception that the caller receives, perhaps that of an iterator at its end."""
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self.on_exhausted()
+            return
         if _is_concurrent_read(error):
             return
         outcome = "failed" if isinstance(error, Exception) else "cancelled"
         if not self.finished:
             self.finished = True
-            try:
-                if (event := error_event(error)) is not None:
-                    self._add(event)
-            except Exception:
-                log_internal_error("read a chunk")
+            if (event := attempt("read a chunk", error_event, error)) is not None:
+                self.add(event)
             self._call.fail(error, self._safe_timing(outcome), self._result())
-
-    def end(self, outcome: str, *, at_exit: bool = False) -> None:
-        """End the stream with the response accumulated so far."""
-        self._finish(self._result(), outcome, at_exit=at_exit)
 
     def _finish(self, response: Response, outcome: str, *, at_exit: bool = False) -> None:
         if not self.finished:
             self.finished = True
-            self._call.end(response, timing=self._safe_timing(outcome, at_exit=at_exit))
+            self._call.end(response, timing=self._safe_timing(outcome, at_exit))
 
     def _result(self) -> Response:
-        try:
-            return self._accumulator.result()
-        except Exception:
-            log_internal_error("read a stream")
-            return Response()
+        return attempt("read a stream", self._accumulator.result) or Response()
 
-    def _safe_timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
-        try:
-            return self._timing(outcome, at_exit=at_exit)
-        except Exception:
-            log_internal_error("time a stream")
-            return StreamTiming(outcome, at_exit=at_exit)
+    def _safe_timing(self, outcome: str, at_exit: bool = False) -> StreamTiming:
+        return attempt("time a stream", self._timing, outcome, at_exit) or StreamTiming(outcome, at_exit=at_exit)
 
-    def _timing(self, outcome: str, *, at_exit: bool = False) -> StreamTiming:
+    def _timing(self, outcome: str, at_exit: bool) -> StreamTiming:
         started, chunks = self._call.started, self.chunks
         if not chunks:
             return StreamTiming(outcome, at_exit=at_exit)
@@ -265,21 +246,15 @@ def _is_concurrent_read(error: BaseException) -> bool:
 
 def notify(step: Callable[..., object], *args: Any) -> None:
     """Run a ``step`` that ends a stream. Never raise: the caller receives only the SDK's own exceptions."""
-    try:
-        step(*args)
-    except Exception:
-        log_internal_error("end a stream")
+    attempt("end a stream", step, *args)
 
 
-_Inner = TypeVar("_Inner", bound=Iterator[Any] | AsyncIterator[Any])
-
-
-class _Observed(Generic[_Inner]):
+class _Observed:
     """Replacement of an iterator in an SDK's object, with all its attributes."""
 
     __slots__ = ("_inner", "_observer")
 
-    def __init__(self, inner: _Inner, observer: StreamObserver) -> None:
+    def __init__(self, inner: Any, observer: StreamObserver) -> None:
         self._inner = inner
         self._observer = observer
 
@@ -289,7 +264,7 @@ class _Observed(Generic[_Inner]):
         return getattr(self._inner, name)
 
 
-class ObservedIterator(_Observed[Iterator[Any]]):
+class ObservedIterator(_Observed):
     """Replacement of the iterator inside a vendor's stream object, which passes each chunk to an observer."""
 
     __slots__ = ("_hide", "_next")
@@ -306,9 +281,6 @@ class ObservedIterator(_Observed[Iterator[Any]]):
         while True:
             try:
                 chunk = self._next()
-            except StopIteration:
-                notify(self._observer.on_exhausted)
-                raise
             except BaseException as error:
                 notify(self._observer.on_error, error)
                 raise
@@ -321,7 +293,7 @@ class ObservedIterator(_Observed[Iterator[Any]]):
             return chunk
 
 
-class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
+class AsyncObservedIterator(_Observed):
     """Asynchronous counterpart of ``ObservedIterator``."""
 
     __slots__ = ("_hide",)
@@ -337,9 +309,6 @@ class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
         while True:
             try:
                 chunk = await self._inner.__anext__()
-            except StopAsyncIteration:
-                notify(self._observer.on_exhausted)
-                raise
             except BaseException as error:
                 notify(self._observer.on_error, error)
                 raise
@@ -352,7 +321,7 @@ class AsyncObservedIterator(_Observed[AsyncIterator[Any]]):
             return chunk
 
 
-class ObservedHelperIterator(_Observed[Iterator[Any]]):
+class ObservedHelperIterator(_Observed):
     """Replacement of the iterator of an SDK's stream helper, which may fail on chunks that its stream returned."""
 
     __slots__ = ()
@@ -370,7 +339,7 @@ class ObservedHelperIterator(_Observed[Iterator[Any]]):
             raise
 
 
-class AsyncObservedHelperIterator(_Observed[AsyncIterator[Any]]):
+class AsyncObservedHelperIterator(_Observed):
     """Asynchronous counterpart of ``ObservedHelperIterator``."""
 
     __slots__ = ()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from .._process import after_fork, is_gevent_patched, new_thread
 
 _Task = Callable[[], object]
@@ -47,15 +47,8 @@ def _start() -> None:
     except RuntimeError:  # the interpreter is ending
         _worker = None
     else:
-        _run_start_callbacks()
-
-
-def _run_start_callbacks() -> None:
-    try:
         for callback in start_callbacks.values():
-            callback()
-    except Exception:
-        log_internal_error("install the exit hooks")
+            attempt("install the exit hooks", callback)
 
 
 def _run() -> None:

@@ -84,7 +84,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if variable("LLMTRACE_STRICT") and not isinstance(error, _MISTAKES):
             raise
-        return _failed(_message(error))
+        from .terminal import echo_error
+
+        echo_error(f"llmtrace: {_message(error)}")
+        return 2
 
 
 def _message(error: Exception) -> str:
@@ -98,10 +101,3 @@ def _message(error: Exception) -> str:
     if isinstance(error, _MISTAKES):
         return str(error)
     return f"internal error: {type(error).__name__}: {error}; set LLMTRACE_STRICT=true for a traceback"
-
-
-def _failed(message: str) -> int:
-    from .terminal import echo_error
-
-    echo_error(f"llmtrace: {message}")
-    return 2

@@ -27,8 +27,7 @@ from rich.progress import Progress
 import llmtrace
 
 from .._settings import ConfigError, load
-from ..export.routes import names as names_of_exporters
-from ..export.routes import open_route
+from ..export.routes import Routes
 from ..store.read import TraceRow, spans_after, spans_of, traces_by
 from ..store.schema import connect, demo_path
 from ..store.send import readable
@@ -104,7 +103,7 @@ def _fill(path: Path, traces: int) -> None:
             for name in ("openai", "anthropic"):
                 import_module(name)
             task = progress.add_task("calling", total=len(questions))
-            with _Shop(url, exporter) as shop, ThreadPoolExecutor(8) as threads:
+            with closing(_Shop(url, exporter)) as shop, ThreadPoolExecutor(8) as threads:
                 for _ in threads.map(shop.answer, questions):
                     progress.advance(task)
             llmtrace.flush()
@@ -142,10 +141,8 @@ class _Shop:
         self._failures: tuple[type[Exception], ...] = (openai.APIStatusError, anthropic.APIStatusError)
         self._exporter = exporter
 
-    def __enter__(self) -> _Shop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the clients."""
         self._openai.close()
         self._claude.close()
 
@@ -274,13 +271,13 @@ def _moved(span: StoredSpan, began: int, shift: int) -> StoredSpan:
 
 def _send(path: Path) -> bool:
     """Send the spans to the OTLP endpoint of the standard variables, if any. Return False if that failed."""
-    settings = load({"spool": "off"})
+    routes = Routes(load({"spool": "off"}))
     done = True
-    for name in names_of_exporters(settings):
+    for name in routes.names():
         if not name.startswith("otlp"):
             continue
         try:
-            route = open_route(name, settings)
+            route = routes.open(name)
         except ConfigError as error:
             echo(f"llmtrace demo: {error}", file=sys.stderr)
             return False

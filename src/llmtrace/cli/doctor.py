@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
 from dataclasses import fields
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from .. import _errors
+from .._api import version_of
 from .._process import forget_warnings, logged_warnings
 from .._settings import ConfigError, Settings, load
 from .._settings.environment import variable
 from ..export.otlp.payload import Payload
-from ..export.routes import names, spool_folder, transport
+from ..export.routes import Routes, spool_folder, transport
 from ..export.signals import SIGNALS, Signal
 from ..integrations.contract import Integration
 from ..integrations.registry import INTEGRATIONS
@@ -54,7 +54,8 @@ class DoctorReport:
         echo(f"! {line}")
 
 
-def run() -> int:
+@click.command("doctor", help="Check instrumentation, settings and destinations.")
+def command() -> int:
     """Check this environment, print the results, and return 1 if there are faults, 2 for an invalid setting."""
     report = DoctorReport()
     try:
@@ -78,14 +79,7 @@ def _versions(report: DoctorReport) -> None:
     report.title("versions")
     report.line(f"llmtrace {__version__}, Python {platform.python_version()} on {platform.system()}")
     for name in _PACKAGES:
-        report.line(f"{name} {_version(name)}")
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return _ABSENT
+        report.line(f"{name} {version_of(name, _ABSENT)}")
 
 
 def _settings(report: DoctorReport, settings: Settings) -> None:
@@ -123,7 +117,7 @@ def _clients(report: DoctorReport) -> None:
         # Do not import frameworks: some take seconds, or send telemetry of their own.
         others: list[Provider | Integration] = [*(each for each in known if not each.doctor_imports), *INTEGRATIONS]
         for other in others:
-            version = _version(other.distribution)
+            version = version_of(other.distribution, _ABSENT)
             if version != _ABSENT and other.name in instrumentation.waiting:
                 report.line(f"{other.name} {version}  traced once it is imported")
     for place, count in _errors.internal_errors.items():
@@ -171,7 +165,7 @@ def _destinations(report: DoctorReport, settings: Settings) -> None:
 
 def _destination(report: DoctorReport, settings: Settings, signal: Signal) -> None:
     selecting = (f"OTEL_{signal.name.upper()}_EXPORTER", *signal.variables("ENDPOINT"))
-    exporters = names(settings, signal)
+    exporters = Routes(settings).names(signal)
     for name in exporters:
         if name.startswith("otlp"):
             _endpoint(report, name, signal)
@@ -209,7 +203,8 @@ def _disk(report: DoctorReport, settings: Settings) -> None:
             report.line(f"spool {line.strip()}" if not line.startswith(" ") else line)
         if not _writable(folder):
             report.fault(f"{folder} is not writable: spans would be buffered in memory only (LLMTRACE_SPOOL)")
-    for path in _store(settings):
+    if settings.store != "off":
+        path = locate(settings.store)
         size = path.stat().st_size / 1e6 if path.exists() else 0.0
         report.line(f"store {path}  {size:.1f} MB  (LLMTRACE_STORE)")
 
@@ -218,11 +213,3 @@ def _writable(folder: Path) -> bool:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)
-
-
-def _store(settings: Settings) -> Iterator[Path]:
-    if settings.store != "off":
-        yield locate(settings.store)
-
-
-command: click.Command = click.command("doctor", help="Check instrumentation, settings and destinations.")(run)

@@ -33,20 +33,15 @@ llmtrace prompts rollback NAME
 """
 
 
+@click.command("prompts", help=_HELP)
 @click.argument("action", type=click.Choice(["list", "show", "diff", "promote", "rollback"]), default="list")
 @click.argument("name", required=False)
 @click.argument("versions", nargs=-1)
 @click.option("--label", default=_PRODUCTION, show_default=True, help="Label that promote and rollback move.")
 @click.option("--weight", type=Amount(100), help="Percentage of sessions that get the promoted version.")
 @click.option("--folder", help="Folder of prompts. Default: LLMTRACE_PROMPTS.")
-def run(
-    action: str = "list",
-    name: str | None = None,
-    versions: Sequence[str] = (),
-    *,
-    label: str = _PRODUCTION,
-    weight: float | None = None,
-    folder: str | None = None,
+def command(
+    action: str, name: str | None, versions: Sequence[str], label: str, weight: float | None, folder: str | None
 ) -> int:
     """Carry out one action and return the exit status: 0 done, 2 wrong usage or nothing there."""
     place = configured() if folder is None else Path(folder)
@@ -199,6 +194,3 @@ def _write(place: Path, document: Any) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-command: click.Command = click.command("prompts", help=_HELP)(run)

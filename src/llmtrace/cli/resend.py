@@ -9,11 +9,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._settings import ConfigError, Settings
-from .._settings.environment import overridden, variable
+from .._settings.environment import first_variable
 from ..export.bridging import bridges_for, translate
 from ..export.otlp.payload import Payload, Unencodable
 from ..export.otlp.transport import Transport
-from ..export.routes import names, protocol, transport
+from ..export.routes import Routes, transport
 from ..export.signals import TRACES
 from ..store.schema import StoreError
 from .terminal import without_credentials
@@ -81,19 +81,12 @@ def resender(settings: Settings, endpoint: str | None = None) -> Resender:
         StoreError: No endpoint is set.
         ConfigError: A variable of the exporter has a value that it does not accept.
     """
-    own, general = TRACES.variables("ENDPOINT")
-    address = endpoint or variable(own) or variable(general)
+    address = endpoint or first_variable(TRACES.variables("ENDPOINT"))[1]
     if not address:
         raise StoreError("no endpoint is set: set OTEL_EXPORTER_OTLP_ENDPOINT, or use --endpoint http://collector:4318")
-    name = next((exporter for exporter in names(settings) if exporter.startswith("otlp")), "otlp")
-    with overridden(own, _url(endpoint, name) if endpoint else None):
-        try:
-            otlp = transport(name)
-        except ConfigError as error:
-            raise ConfigError(f"--endpoint {endpoint!r} is not valid: {error}" if endpoint else str(error)) from None
+    name = next((exporter for exporter in Routes(settings).names() if exporter.startswith("otlp")), "otlp")
+    try:
+        otlp = transport(name, TRACES, endpoint)
+    except ConfigError as error:
+        raise ConfigError(f"--endpoint {endpoint!r} is not valid: {error}" if endpoint else str(error)) from None
     return Resender(otlp, bridges_for(settings.bridges, otlp.destination.endpoint), without_credentials(address))
-
-
-def _url(endpoint: str, name: str) -> str:
-    grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(TRACES) == "grpc")
-    return endpoint if grpc or "/v1/traces" in endpoint else f"{endpoint.rstrip('/')}/v1/traces"

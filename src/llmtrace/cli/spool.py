@@ -12,30 +12,21 @@ import click
 from .._settings import ConfigError, Settings, load
 from ..export.otlp.transport import Transport
 from ..export.phoenix import phoenix_transport
-from ..export.routes import names, spool_folder, transport
+from ..export.routes import Routes, spool_folder, transport
 from ..export.signals import SIGNALS
 from ..export.spool.inventory import UNITS, SpoolEntry, drain, purge, survey
 from ..export.stats import read_losses
 from ..report import formatting
 from .terminal import Amount, echo, usage_error
 
-_ACTIONS = ("status", "drain", "purge")
 
-
-@click.argument("action", type=click.Choice(_ACTIONS), default="status")
+@click.command(
+    "spool", help="Show the disk buffer, drain it (send the data of processes that have ended), or purge it."
+)
+@click.argument("action", type=click.Choice(["status", "drain", "purge"]), default="status")
 @click.option("--timeout", type=Amount(1e6), default=60.0, help="Maximum seconds for drain.")
-def run(action: str = "status", *, timeout: float = 60.0) -> int:
-    """Show the contents of the spool, send them, or delete them.
-
-    Args:
-        action: ``status``, ``drain`` (send the data of processes that have ended) or ``purge`` (delete it).
-        timeout: Maximum seconds for ``drain``.
-
-    Returns:
-        0 if done, 1 if some data could not be sent, 2 for wrong usage or without a spool.
-    """
-    if action not in _ACTIONS:
-        return usage_error(f"llmtrace spool: {action!r} is not a valid action: use {', '.join(_ACTIONS)}")
+def command(action: str, timeout: float) -> int:
+    """Return 0 if done, 1 if some data could not be sent, 2 for wrong usage or without a spool."""
     try:
         settings = load({})
     except ConfigError as error:
@@ -115,14 +106,9 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
 def _transports(settings: Settings) -> Iterator[Transport]:
     """Yield the transports that the environment of this command configures."""
     for signal in SIGNALS:
-        for name in names(settings, signal):
+        for name in Routes(settings).names(signal):
             if name.startswith("otlp"):
                 yield transport(name, signal)
     scores = phoenix_transport()
     if scores is not None:
         yield scores
-
-
-command: click.Command = click.command(
-    "spool", help="Show the disk buffer, drain it (send the data of processes that have ended), or purge it."
-)(run)

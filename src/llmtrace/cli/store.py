@@ -10,7 +10,8 @@ import click
 
 from .. import _settings
 from ..report import formatting
-from ..report.select import QueryError, Selection, selection
+from ..report.select import QueryError, selection
+from ..store.read import ALL_TIMES, Window
 from .terminal import Amount, echo, echo_error, locate_store, open_store, progress, store_option
 
 
@@ -19,7 +20,7 @@ from .terminal import Amount, echo, echo_error, locate_store, open_store, progre
 @click.pass_context
 def command(ctx: click.Context, store: str | None) -> None:
     """Show path, size and contents of the local store."""
-    ctx.obj = store
+    ctx.default_map = {name: {"store": store} for name in command.commands}
     if ctx.invoked_subcommand is None:
         _about(store)
 
@@ -51,28 +52,24 @@ def _when(micros: int) -> str:
 @click.option("--until", metavar="TIME", help="Only spans that start before this time.")
 @click.option("--again", is_flag=True, help="Send spans again that were sent before.")
 @store_option
-@click.pass_obj
-def _send(
-    group_option: str | None, store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool
-) -> None:
+def _send(store: str | None, endpoint: str | None, since: str | None, until: str | None, again: bool) -> None:
     """Send spans to a Collector, Phoenix, Jaeger ... by OTLP, each span once."""
     from ..store.send import send
     from .resend import resender
 
-    chosen = selection(since, until)
+    window = selection(since, until).window
     exporter = resender(_settings.load({}), endpoint)
     address = exporter.address
     try:
         with (
-            open_store(store or group_option, write=True) as connection,
-            progress("Sending", _spans(connection, chosen)) as on_progress,
+            open_store(store, write=True) as connection,
+            progress("Sending", _spans(connection, window)) as on_progress,
         ):
             count = send(
                 connection,
                 exporter,
                 address,
-                since=chosen.since,
-                until=chosen.until,
+                window,
                 again=again,
                 on_progress=on_progress,
             )
@@ -88,19 +85,18 @@ def _send(
 @click.option("--since", metavar="TIME", help="Only spans that start at this time or later.")
 @click.option("--until", metavar="TIME", help="Only spans that start before this time.")
 @store_option
-@click.pass_obj
-def _export(group_option: str | None, store: str | None, file: Path, since: str | None, until: str | None) -> None:
+def _export(store: str | None, file: Path, since: str | None, until: str | None) -> None:
     """Write FILE.parquet with one row per span, for DuckDB or a data warehouse."""
     if file.suffix != ".parquet":
         raise QueryError(f"{file} is not a valid file name: it must end in .parquet")
     from ..store.parquet import write_parquet
 
-    chosen = selection(since, until)
+    window = selection(since, until).window
     with (
-        open_store(store or group_option) as connection,
-        progress("Writing", _spans(connection, chosen)) as on_progress,
+        open_store(store) as connection,
+        progress("Writing", _spans(connection, window)) as on_progress,
     ):
-        count = write_parquet(connection, file, since=chosen.since, until=chosen.until, on_progress=on_progress)
+        count = write_parquet(connection, file, window, on_progress=on_progress)
     echo(f"wrote {formatting.counted(count, 'span')} to {file}")
 
 
@@ -108,8 +104,7 @@ def _export(group_option: str | None, store: str | None, file: Path, since: str 
 @click.option("--max-mb", type=Amount(1e6), help="Maximum size. Default: LLMTRACE_STORE_MAX_MB.")
 @click.option("--max-days", type=Amount(1e6), help="Maximum age. Default: LLMTRACE_STORE_MAX_DAYS.")
 @store_option
-@click.pass_obj
-def _prune(group_option: str | None, store: str | None, max_mb: float | None, max_days: float | None) -> None:
+def _prune(store: str | None, max_mb: float | None, max_days: float | None) -> None:
     """Remove the oldest traces until the store is within its limits."""
     from ..store.prune import prune
 
@@ -117,7 +112,7 @@ def _prune(group_option: str | None, store: str | None, max_mb: float | None, ma
     max_mb = settings.store_max_mb if max_mb is None else max_mb
     max_days = settings.store_max_days if max_days is None else max_days
     removed = 0
-    with open_store(store or group_option, write=True) as connection, progress("Removing traces") as on_progress:
+    with open_store(store, write=True) as connection, progress("Removing traces") as on_progress:
         while count := prune(connection, max_mb=max_mb, max_days=max_days, seconds=1.0):
             removed += count
             on_progress(removed)
@@ -127,12 +122,11 @@ def _prune(group_option: str | None, store: str | None, max_mb: float | None, ma
 @command.command("delete")
 @click.option("--user", required=True, metavar="ID", help="The user, as passed to tag(user=...).")
 @store_option
-@click.pass_obj
-def _delete(group_option: str | None, store: str | None, user: str) -> None:
+def _delete(store: str | None, user: str) -> None:
     """Delete every trace of one user, in this file only."""
     from ..store.prune import delete_user, empty_log
 
-    with open_store(store or group_option, write=True) as connection:
+    with open_store(store, write=True) as connection:
         removed = delete_user(connection, user)
         emptied = empty_log(connection)
     echo(f"deleted {formatting.counted(removed, 'trace')}")
@@ -140,8 +134,8 @@ def _delete(group_option: str | None, store: str | None, user: str) -> None:
         echo_error("another program is reading the store, and its log may hold copies: run the command again")
 
 
-def _spans(connection: sqlite3.Connection, chosen: Selection) -> int | None:
-    if chosen.since is not None or chosen.until is not None:
+def _spans(connection: sqlite3.Connection, window: Window) -> int | None:
+    if window != ALL_TIMES:
         return None
     number: int = connection.execute("SELECT count(*) FROM spans").fetchone()[0]
     return number

@@ -132,9 +132,8 @@ def progress(activity: str, total: int | None = None) -> Iterator[Callable[[int]
         yield lambda count: status.update(f"{activity} {formatting.count(count)}{of}")
 
 
-def store_option(command: Decorated) -> Decorated:
-    """Add ``--store`` to a command."""
-    return click.option("--store", metavar="FILE", help="Path of the store, or demo. Default: LLMTRACE_STORE.")(command)
+store_option = click.option("--store", metavar="FILE", help="Path of the store, or demo. Default: LLMTRACE_STORE.")
+"""Decorator that adds ``--store`` to a command."""
 
 
 def selection_options(command: Decorated) -> Decorated:

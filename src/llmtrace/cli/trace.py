@@ -29,7 +29,7 @@ def command(
         if trace_id is not None:
             row = find_trace(connection, trace_id)
         else:
-            rows = traces_by(connection, order or "last", since=chosen.since, until=chosen.until)
+            rows = traces_by(connection, order or "last", chosen.window)
             if not rows:
                 raise click.ClickException("no trace matches: widen --since, or run an instrumented program first")
             row = rows[0]

@@ -17,13 +17,7 @@ from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .validation import clean_label
 
-_BLOCKS: dict[str, Callable[[Any], Any]] = {
-    "tool": tool,
-    "agent": agent,
-    "workflow": workflow,
-    "retrieval": retrieval,
-    "rerank": rerank,
-}
+_BLOCKS: dict[str, Callable[[Any], Any]] = {make.__name__: make for make in (tool, agent, workflow, retrieval, rerank)}
 
 
 class ReportedError(Exception):

@@ -10,6 +10,7 @@ from contextvars import ContextVar, Token
 from typing import Any, NamedTuple
 
 from .._compat.standard_library import running_task
+from .._errors import log_internal_error
 from .._process import ForkSafeLock
 from ..model import Document
 
@@ -47,10 +48,14 @@ def current_path() -> ExecutionPath:
     return path
 
 
-def begin_path() -> Token[ExecutionPath | None]:
-    """Begin a new execution path in this thread or task and return the token that ``end_path`` needs."""
-    task = running_task()
-    return _path.set(_new_path((threading.get_ident(), 0 if task is None else id(task)), task))
+def begin_path() -> Token[ExecutionPath | None] | None:
+    """Begin a new execution path in this thread or task. Return the token that ``end_path`` needs. Never raises."""
+    try:
+        task = running_task()
+        return _path.set(_new_path((threading.get_ident(), 0 if task is None else id(task)), task))
+    except Exception:
+        log_internal_error("begin an execution path")
+        return None
 
 
 def _new_path(place: object, task: Any) -> ExecutionPath:
@@ -65,9 +70,13 @@ def _new_path(place: object, task: Any) -> ExecutionPath:
     return ExecutionPath(place, returned)
 
 
-def end_path(token: Token[ExecutionPath | None]) -> None:
-    """Restore the execution path that was current before ``begin_path`` returned ``token``."""
-    _path.reset(token)
+def end_path(token: Token[ExecutionPath | None] | None) -> None:
+    """Restore the execution path that was current before ``begin_path`` returned ``token``. Never raises."""
+    try:
+        if token is not None:
+            _path.reset(token)
+    except Exception:
+        log_internal_error("end an execution path")
 
 
 class _Retrieved(NamedTuple):

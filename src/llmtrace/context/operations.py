@@ -114,6 +114,10 @@ class _Run(OperationBlock[OperationHandle]):
             Operation(self._kind, self._name, CallContext()) if activation.payload is None else activation.payload[0]
         )
 
+    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
+        if function is not None and operation.arguments is None and operation.reads_content:
+            operation.arguments = function.arguments()
+
     def _returned(self, activation: Activation, value: Any) -> None:
         operation = activation.payload[0]
         if operation.reads_content and operation.result is None:
@@ -141,8 +145,7 @@ class _Tool(_Run):
         operation.arguments, operation.call_id = self._arguments, self._call_id
         if function is not None:
             operation.description = first_line(getattr(function.function, "__doc__", None))
-            if operation.arguments is None and operation.reads_content:
-                operation.arguments = function.arguments()
+        super()._describe(operation, function)
 
 
 def first_line(text: object) -> str | None:
@@ -181,10 +184,6 @@ class _RollupBlock(_Run):
     def __init__(self, name: object, rollup: bool | None) -> None:
         super().__init__(name)
         self._rollup = rollup
-
-    def _describe(self, operation: Operation, function: CallArguments | None) -> None:
-        if function is not None and operation.reads_content:
-            operation.arguments = function.arguments()
 
     def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
         activation.documents.shared = True

@@ -11,7 +11,6 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
 from opentelemetry.trace.propagation import get_current_span
 
-from .._errors import log_internal_error
 from ..model import CallContext
 from . import state
 from .blocks import Activation, Decorated, async_steps, current, pause, resume, select_by_kind, steps
@@ -60,28 +59,12 @@ class ContextExecutor(ThreadPoolExecutor):
 
 def _plain(function: Callable[..., R], inside: Context | None, args: Any, kwargs: Any) -> R:
     resumed = resume(inside)
-    token = _begin_path()
+    token = begin_path()
     try:
         return function(*args, **kwargs)
     finally:
-        _end_path(token)
+        end_path(token)
         pause(resumed, inside)
-
-
-def _begin_path() -> Any:
-    try:
-        return begin_path()
-    except Exception:
-        log_internal_error("begin an execution path")
-        return None
-
-
-def _end_path(token: Any) -> None:
-    try:
-        if token is not None:
-            end_path(token)
-    except Exception:
-        log_internal_error("end an execution path")
 
 
 async def _coroutine(

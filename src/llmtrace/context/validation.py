@@ -38,12 +38,10 @@ def clean_label(name: str, value: object) -> str | None:
     """
     if value is None:
         return None
-    if type(value) is str:
-        if value.isascii() and 0 < len(value) <= _MAX_LABEL_CHARS and "\0" not in value:
+    if isinstance(value, str):
+        if type(value) is str and value.isascii() and 0 < len(value) <= _MAX_LABEL_CHARS and "\0" not in value:
             return value
-        text = value
-    elif isinstance(value, str):
-        text = str.__str__(value)
+        text = value if type(value) is str else str.__str__(value)
     elif isinstance(value, (int, UUID)) and not isinstance(value, bool):
         try:
             text = str(value)
@@ -92,19 +90,19 @@ def clean_value(name: str, value: object) -> Primitive | None:
         return value
     if isinstance(value, str):
         return _clean(name, str.__str__(value), _MAX_TEXT_CHARS)
+    if isinstance(value, UUID):
+        return str(value)
     if isinstance(value, int):
         if -_MAX_INTEGER <= value < _MAX_INTEGER:
             return int(value)
-        warn_invalid(name, f"{name} does not fit 64 bits; it is not recorded")
-        return None
-    if isinstance(value, float):
+        problem = "does not fit 64 bits"
+    elif isinstance(value, float):
         if math.isfinite(value):
             return float(value)
-        warn_invalid(name, f"{name} is not a finite number; it is not recorded")
-        return None
-    if isinstance(value, UUID):
-        return str(value)
-    warn_invalid(name, f"{name} must be text, a number or a boolean, not {type(value).__name__}; it is not recorded")
+        problem = "is not a finite number"
+    else:
+        problem = f"must be text, a number or a boolean, not {type(value).__name__}"
+    warn_invalid(name, f"{name} {problem}; it is not recorded")
     return None
 
 

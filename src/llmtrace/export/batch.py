@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from .. import _errors, _process
 from .._settings.environment import variable
+from .._settings.opentelemetry import usable_environment
+from .._sink import Sink
 from . import exit_hooks
 from .signals import Signal
 from .stats import ExportStats
@@ -26,63 +28,14 @@ _ITEM, _STOP = object(), object()
 """Messages to the writer thread: an item is queued; the thread must stop."""
 
 
-class Sink(Protocol):
-    """A receiver of batches. After ``write`` has returned, the sink delivers them or counts them as lost."""
-
-    @property
-    def durable(self) -> bool:
-        """True if written items survive the process."""
-        ...
-
-    @property
-    def has_backlog(self) -> bool:
-        """True while items that could not be written wait for ``retry``."""
-        ...
-
-    def start(self) -> None:
-        """Start threads, if the sink has any."""
-        ...
-
-    def retry(self) -> None:
-        """Try again to write items that could not be written."""
-        ...
-
-    def write(self, batch: Sequence[Any]) -> None:
-        """Take over a batch."""
-        ...
-
-    def flush(self, deadline: float) -> bool:
-        """Wait until all items are delivered. Return False if the deadline passes first."""
-        ...
-
-    def close(self, deadline: float) -> bool:
-        """Deliver items until the deadline, and stop. Return True if all were delivered."""
-        ...
-
-    def rest(self, deadline: float) -> None:
-        """Stop threads and close files. The next ``start`` or ``write`` opens them again."""
-
-    def after_fork(self) -> None:
-        """Start empty in a forked child."""
-        ...
-
-
-class ExporterSink:
+class ExporterSink(Sink):
     """A sink that writes to an OpenTelemetry exporter."""
-
-    has_backlog = False
 
     def __init__(self, exporter: Any, stats: ExportStats, signal: Signal, *, durable: bool = False) -> None:
         self.exporter = exporter
         self.durable = durable
         self._stats = stats
         self._signal = signal
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    retry = start
-    after_fork = start
 
     def write(self, batch: Sequence[Any]) -> None:
         """Export a batch, and count its items as exported or lost."""
@@ -121,17 +74,10 @@ class BatchLimits:
     __slots__ = ("batch", "delay", "queue")
 
     def __init__(self, kind: str = "BSP") -> None:
-        self.delay: float = _positive_int(f"OTEL_{kind}_SCHEDULE_DELAY", 1000) / 1000
-        self.queue: int = _positive_int(f"OTEL_{kind}_MAX_QUEUE_SIZE", 8192)
-        self.batch: int = min(_positive_int(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE", 512), self.queue)
-
-
-def _positive_int(name: str, default: int) -> int:
-    with suppress(ValueError):
-        value = int(variable(name))
-        if value > 0:
-            return value
-    return default
+        with usable_environment():
+            self.delay: float = int(variable(f"OTEL_{kind}_SCHEDULE_DELAY") or 1000) / 1000
+            self.queue: int = int(variable(f"OTEL_{kind}_MAX_QUEUE_SIZE") or 8192)
+            self.batch: int = min(int(variable(f"OTEL_{kind}_MAX_EXPORT_BATCH_SIZE") or 512), self.queue)
 
 
 class BatchProcessor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.resources import Resource
@@ -14,7 +14,6 @@ from .._settings.environment import variable
 from .._text import encodable
 from ..telemetry import names
 from ..telemetry.bridges import bridge_attributes, within
-from .batch import Sink
 
 
 def bridges_for(bridges: Sequence[str], endpoint: str | None) -> tuple[str, ...]:
@@ -65,27 +64,3 @@ def _resource(resource: Resource) -> Resource:
     if not isinstance(project, str) or not (project := encodable(project)) or project.startswith("unknown_service"):
         return resource
     return resource.merge(Resource({names.OI_PROJECT: project}))
-
-
-class BridgingExporter:
-    """A sink that adds bridge attributes to spans and passes them to another sink."""
-
-    def __init__(self, inner: Sink, bridges: Sequence[str]) -> None:
-        self.inner = inner
-        self.bridges: tuple[str, ...] = tuple(bridges)
-        self.durable: bool = inner.durable
-        self.start: Callable[[], None] = inner.start
-        self.flush: Callable[[float], bool] = inner.flush
-        self.close: Callable[[float], bool] = inner.close
-        self.rest: Callable[[float], None] = inner.rest
-        self.retry: Callable[[], None] = inner.retry
-        self.after_fork: Callable[[], None] = inner.after_fork
-
-    @property
-    def has_backlog(self) -> bool:
-        """True while the inner sink has items that wait for ``retry``."""
-        return self.inner.has_backlog
-
-    def write(self, spans: Sequence[ReadableSpan]) -> None:
-        """Translate the spans and pass them on."""
-        self.inner.write(translate(spans, self.bridges))

@@ -12,34 +12,17 @@ from .._settings.environment import variable
 from .signals import LOGS, METRICS, TRACES, Signal
 
 
-class DeclarativeConfig:
-    """The providers of ``OTEL_CONFIG_FILE``, if it is set.
+def load_providers() -> dict[Signal, Any] | None:
+    """Return the providers that the file of ``OTEL_CONFIG_FILE`` describes, ``None`` if there is no file.
 
     OpenTelemetry's public function is not used, because it sets the global providers, which belong to the application.
+
+    Raises:
+        ConfigError: The file is invalid, or its parser is not installed.
     """
-
-    def __init__(self) -> None:
-        self._providers: dict[Signal, Any] | None = None
-        self._read = False
-
-    def provider(self, signal: Signal) -> Any:
-        """Return the provider that the file describes, once it is read."""
-        return None if self._providers is None else self._providers.get(signal)
-
-    def read(self) -> bool:
-        """Build the providers that the file describes. Return False if there is no file.
-
-        Raises:
-            ConfigError: The file is invalid, or its parser is not installed.
-        """
-        file = variable("OTEL_CONFIG_FILE")
-        if file and not self._read:
-            self._read = True
-            self._providers = _load_providers(file)
-        return self._providers is not None
-
-
-def _load_providers(file: str) -> dict[Signal, Any]:
+    file = variable("OTEL_CONFIG_FILE")
+    if not file:
+        return None
     try:
         make = load_makers()
     except ImportError as error:

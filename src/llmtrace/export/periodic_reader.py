@@ -15,11 +15,12 @@ from .._compat.opentelemetry_context import SUPPRESS_KEY
 from .._compat.otlp_exporters import metric_preference
 from .._process import new_thread
 from .._settings.environment import variable
+from .._settings.opentelemetry import usable_environment
+from .._sink import Sink
 from . import exit_hooks
-from .batch import Sink
 from .stats import ExportStats
 
-_DEFAULT_INTERVAL_SECONDS = 60.0
+_DEFAULT_INTERVAL_MILLISECONDS = 60_000
 
 
 class PeriodicReader(MetricReader):
@@ -103,8 +104,6 @@ class PeriodicReader(MetricReader):
 
 
 def _interval() -> float:
-    try:
-        seconds = float(variable("OTEL_METRIC_EXPORT_INTERVAL")) / 1000
-    except ValueError:
-        return _DEFAULT_INTERVAL_SECONDS
-    return min(seconds, threading.TIMEOUT_MAX) if seconds > 0 else _DEFAULT_INTERVAL_SECONDS
+    with usable_environment():
+        milliseconds = float(variable("OTEL_METRIC_EXPORT_INTERVAL") or _DEFAULT_INTERVAL_MILLISECONDS)
+    return min(milliseconds / 1000, threading.TIMEOUT_MAX)

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from .._settings import Settings, environment
+from opentelemetry.util.re import parse_env_headers
+
+from .._settings import Settings
+from .._settings.environment import first_variable, is_http_url, variable
 from ..context.score import Score
 from .batch import BatchProcessor
 from .otlp.destination import make_destination
 from .otlp.http_transport import HttpTransport
 from .otlp.payload import Encoder, Payload, Unencodable, pack
 from .routes import make_sender
+from .signals import TRACES
 from .stats import ExportStats
 
 _UNIT = "scores"
 _TIMEOUT_SECONDS = 5.0
 _PHOENIX_PORT = 6006
 """The default port of Phoenix."""
-
-
-class AnnotationSender:
-    """A queue of scores that are posted to Phoenix."""
-
-    def __init__(self, transport: HttpTransport, settings: Settings) -> None:
-        self._stats = ExportStats(_UNIT)
-        self._processor = BatchProcessor(make_sender(transport, settings, self._stats), self._stats)
-
-    def post(self, score: Score) -> None:
-        """Queue ``score`` for posting."""
-        self._processor.enqueue(score)
-
-    def drain(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds until all queued scores are posted. Return True if none was lost."""
-        return self._processor.flush(time.monotonic() + timeout)
-
-    def rest(self, timeout: float) -> None:
-        """Post queued scores for up to ``timeout`` seconds, and stop until the next score."""
-        self._processor.rest(time.monotonic() + timeout)
-
-    def close(self, timeout: float) -> bool:
-        """Post queued scores for up to ``timeout`` seconds, and stop. The rest waits in the spool."""
-        return self._processor.close(time.monotonic() + timeout)
 
 
 class _AnnotationEncoder(Encoder):
@@ -67,43 +46,47 @@ def _annotation(score: Score) -> dict[str, Any]:
     }
 
 
-def phoenix_transport(environ: Mapping[str, str] | None = None) -> HttpTransport | None:
-    """Return the transport to Phoenix's annotations; ``None`` if spans go to another backend."""
-    variables = environment.variables() if environ is None else environ
-    base = variables.get("PHOENIX_COLLECTOR_ENDPOINT", "").strip()
+def phoenix_transport(endpoint: str | None = None) -> HttpTransport | None:
+    """Return the transport to Phoenix's annotations; ``None`` if spans go to another backend.
+
+    ``endpoint`` is that of spans, by default the one of the standard variables.
+    """
+    base = variable("PHOENIX_COLLECTOR_ENDPOINT")
     if not base:
-        endpoint = variables.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-        parts = urlsplit((endpoint or "").strip())
-        if _port(parts) != _PHOENIX_PORT:
+        spans = endpoint or first_variable(TRACES.variables("ENDPOINT"))[1]
+        if not is_http_url(spans) or (parts := urlsplit(spans)).port != _PHOENIX_PORT:
             return None
         base = f"{parts.scheme}://{parts.netloc}"
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    elif not is_http_url(base):
         return None
     url = base.removesuffix("/v1/traces").rstrip("/") + "/v1/span_annotations"
-    headers = {"content-type": "application/json", **_headers(variables)}
+    headers = {"content-type": "application/json", **_headers()}
     destination = make_destination("annotations", "http", url, headers)
     return HttpTransport(
         url, headers, destination=destination, encoder=_AnnotationEncoder(), unit=_UNIT, timeout=_TIMEOUT_SECONDS
     )
 
 
-def _port(parts: Any) -> int | None:
-    try:
-        port: int | None = parts.port
-    except ValueError:
-        return None
-    return port
-
-
-def _headers(variables: Mapping[str, str]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    pairs = variables.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or variables.get("OTEL_EXPORTER_OTLP_HEADERS") or ""
-    for pair in pairs.split(","):
-        name, separator, value = pair.partition("=")
-        if separator and name.strip():
-            headers[name.strip().lower()] = unquote(value.strip())
-    key = variables.get("PHOENIX_API_KEY", "").strip()
+def _headers() -> dict[str, str]:
+    headers = dict(parse_env_headers(first_variable(TRACES.variables("HEADERS"))[1], liberal=True))
+    key = variable("PHOENIX_API_KEY")
     if key:
         headers["authorization"] = f"Bearer {key}"
     return headers
+
+
+class ScoreBatchProcessor(BatchProcessor):
+    """The batch processor of scores."""
+
+    def post(self, score: Score) -> None:
+        """Queue a score."""
+        self.enqueue(score)
+
+
+def open_annotations(settings: Settings, endpoint: str | None) -> ScoreBatchProcessor | None:
+    """Return the queue of scores that are posted to Phoenix, ``None`` if spans go to another backend."""
+    transport = phoenix_transport(endpoint)
+    if transport is None:
+        return None
+    stats = ExportStats(_UNIT)
+    return ScoreBatchProcessor(make_sender(transport, settings, stats), stats)

@@ -1,14 +1,17 @@
-"""Export pipeline of spans, metrics and logs."""
+"""Export pipeline of spans, metrics, logs and scores."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from .._settings import Settings
-from .declarative_config import DeclarativeConfig
-from .routes import NO_ARGUMENTS, Arguments, OpenStore
+from .batch import BatchProcessor
+from .declarative_config import load_providers
+from .phoenix import ScoreBatchProcessor, open_annotations
+from .routes import NO_ARGUMENTS, Arguments, OpenStore, Routes
 from .signal_provider import SignalProvider
 from .signals import LOGS, METRICS, TRACES
 from .stats import Counts
@@ -26,11 +29,16 @@ class Pipeline:
         arguments: Arguments = NO_ARGUMENTS,
         open_store: OpenStore | None = None,
     ) -> None:
-        declarative_config = DeclarativeConfig()
-        self._traces = SignalProvider(TRACES, settings, tracer_provider, declarative_config, open_store, arguments)
-        self._metrics = SignalProvider(METRICS, settings, meter_provider, declarative_config, arguments=arguments)
-        self._logs = SignalProvider(LOGS, settings, logger_provider, declarative_config, arguments=arguments)
+        load_declared = cache(load_providers)
+        routes = Routes(settings, open_store, arguments)
+        self._traces = SignalProvider(TRACES, routes, tracer_provider, load_declared)
+        self._metrics = SignalProvider(METRICS, routes, meter_provider, load_declared)
+        self._logs = SignalProvider(LOGS, routes, logger_provider, load_declared)
         self._signal_providers = (self._traces, self._metrics, self._logs)
+        self.annotations: ScoreBatchProcessor | None = open_annotations(settings, arguments.endpoint)
+        self._exports: list[SignalProvider | BatchProcessor] = [*self._signal_providers]
+        if self.annotations is not None:
+            self._exports.append(self.annotations)
         self.provider: Callable[[], Any] = self._traces.provider
         self.loggers: Callable[[], Any] = self._logs.provider
         self.own: Callable[[], bool] = self._traces.own
@@ -62,10 +70,6 @@ class Pipeline:
             if signal_provider is not self._metrics or not self._without_metrics:
                 signal_provider.prepare()
 
-    def where(self) -> list[str]:
-        """Return the destinations of spans on our own routes, for display."""
-        return self._traces.where()
-
     def counts(self) -> list[Counts]:
         """Return the counters of each of our routes, those of traces first."""
         return [counts for signal_provider in self._signal_providers for counts in signal_provider.counts()]
@@ -73,16 +77,16 @@ class Pipeline:
     def flush(self, timeout: float) -> bool:
         """Send all queued items. Return True if all arrived within ``timeout`` seconds."""
         deadline = time.monotonic() + max(0.0, timeout)
-        # Build a list, so that every signal is flushed even if an earlier one fails.
-        return all([signal_provider.flush(deadline) for signal_provider in self._signal_providers])
+        # Build a list, so that everything is flushed even if an earlier part fails.
+        return all([each.flush(deadline) for each in self._exports])
 
     def rest(self, timeout: float) -> None:
         """Stop the threads and close the files of our exporters until they are needed again."""
         deadline = time.monotonic() + max(0.0, timeout)
-        for signal_provider in self._signal_providers:
-            signal_provider.rest(deadline)
+        for each in self._exports:
+            each.rest(deadline)
 
     def shutdown(self, timeout: float) -> bool:
         """Flush all providers and close our own, within ``timeout`` seconds. Return True if all items arrived."""
         deadline = time.monotonic() + max(0.0, timeout)
-        return all([signal_provider.shutdown(deadline) for signal_provider in self._signal_providers])
+        return all([each.close(deadline) for each in self._exports])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -13,8 +13,9 @@ from .._process import warn_once
 from .._settings import ConfigError, Settings
 from .._settings.environment import first_variable, variable
 from .._settings.opentelemetry import usable_environment
-from .batch import BatchLimits, ExporterSink, Sink
-from .bridging import BridgingExporter, bridges_for
+from .._sink import Sink
+from .batch import BatchLimits, ExporterSink
+from .bridging import bridges_for
 from .otlp.transport import Transport
 from .signals import METRICS, TRACES, Signal
 from .stats import ExportStats
@@ -59,71 +60,99 @@ OpenStore = Callable[[ExportStats], Route]
 """Function that opens the local store, the destination of spans if no other is configured."""
 
 
-def names(settings: Settings, signal: Signal = TRACES, arguments: Arguments = NO_ARGUMENTS) -> list[str]:
-    """Return the active exporters: those of ``OTEL_<SIGNAL>_EXPORTER``, or OTLP if an endpoint is set.
+class Routes:
+    """The exporters that the environment selects, and the routes to them."""
 
-    An endpoint for all signals selects traces only, because many backends accept nothing else. Metrics and logs need
-    their own exporter or endpoint variable. Spans without an exporter go to the local store. A name that is not
-    installed is logged and skipped.
-    """
-    exporters = _configured_names(settings, signal)
-    if signal is TRACES and arguments.endpoint is not None and not any(name.startswith("otlp") for name in exporters):
-        return ["otlp"]
-    own, general = signal.variables("ENDPOINT")
-    if not exporters and (variable(own) or (signal is TRACES and variable(general))):
-        exporters = ["otlp"]
-    if exporters:
-        return [name for name in dict.fromkeys(exporters) if name not in ("none", _PULL_EXPORTER)]
-    return local(settings, signal)
+    def __init__(
+        self, settings: Settings, open_store: OpenStore | None = None, arguments: Arguments = NO_ARGUMENTS
+    ) -> None:
+        self.settings = settings
+        self.arguments = arguments
+        self._open_store = open_store
 
+    def names(self, signal: Signal = TRACES) -> list[str]:
+        """Return the active exporters: those of ``OTEL_<SIGNAL>_EXPORTER``, or OTLP if an endpoint is set.
 
-def _configured_names(settings: Settings, signal: Signal) -> list[str]:
-    setting = f"OTEL_{signal.name.upper()}_EXPORTER"
-    exporters = [name for part in variable(setting).split(",") if (name := part.strip().lower())]
-    usable = [
-        name for name in exporters if name in (*_EXPORTERS, _PULL_EXPORTER) or _entry_point(name, signal) is not None
-    ]
-    for name in sorted({*exporters} - {*usable}):
-        warn_once(
-            f"llmtrace ignores {setting}={name!r}: no such exporter is installed; use {', '.join(_EXPORTERS)}."
-            f" {_fallback_text(settings, signal)}"
-        )
-    return usable
+        An endpoint for all signals selects traces only, because many backends accept nothing else. Metrics and logs
+        need their own exporter or endpoint variable. Spans without an exporter go to the local store. A name that is
+        not installed is logged and skipped.
+        """
+        exporters = self._configured_names(signal)
+        if signal is TRACES and self.arguments.endpoint and not any(name.startswith("otlp") for name in exporters):
+            return ["otlp"]
+        own, general = signal.variables("ENDPOINT")
+        if not exporters and (variable(own) or (signal is TRACES and variable(general))):
+            exporters = ["otlp"]
+        if exporters:
+            return [name for name in dict.fromkeys(exporters) if name not in ("none", _PULL_EXPORTER)]
+        return self._local(signal)
 
+    def _configured_names(self, signal: Signal) -> list[str]:
+        setting = f"OTEL_{signal.name.upper()}_EXPORTER"
+        accepted = (*_EXPORTERS, _PULL_EXPORTER)
+        exporters = [name for part in variable(setting).split(",") if (name := part.strip().lower())]
+        usable = [name for name in exporters if name in accepted or _entry_point(name, signal) is not None]
+        for name in sorted({*exporters} - {*usable}):
+            warn_once(
+                f"llmtrace ignores {setting}={name!r}: no such exporter is installed; use {', '.join(_EXPORTERS)}."
+                f" {self._fallback_text(signal)}"
+            )
+        return usable
 
-def _fallback_text(settings: Settings, signal: Signal) -> str:
-    """Describe the destination of a signal whose exporter cannot be used."""
-    if local(settings, signal):
-        return "Without another destination spans go to the local store"
-    return f"Without another destination {signal.unit} are not exported"
+    def _fallback_text(self, signal: Signal) -> str:
+        """Describe the destination of a signal whose exporter cannot be used."""
+        if self._local(signal):
+            return "Without another destination spans go to the local store"
+        return f"Without another destination {signal.unit} are not exported"
 
+    def _local(self, signal: Signal) -> list[str]:
+        return [LOCAL] if signal is TRACES and self.settings.store != "off" else []
 
-def local(settings: Settings, signal: Signal) -> list[str]:
-    """Return the local store as the exporter of spans without another one, unless it is off."""
-    return [LOCAL] if signal is TRACES and settings.store != "off" else []
+    def open_all(self, signal: Signal) -> list[tuple[str, Route]]:
+        """Build the routes of ``names()``.
 
+        An exporter that cannot be built is logged and skipped. If none remains, spans go to the local store.
+        """
+        routes: list[tuple[str, Route]] = []
+        with usable_environment():
+            exporters = self.names(signal)
+            for name in exporters:
+                try:
+                    routes.append((name, self.open(name, signal)))
+                except ConfigError as error:
+                    warn_once(f"llmtrace: {error}. {self._fallback_text(signal)}")
+            if exporters and not routes:
+                routes = [(name, self.open(name, signal)) for name in self._local(signal)]
+        return routes
 
-def open_routes(
-    settings: Settings,
-    signal: Signal = TRACES,
-    open_store: OpenStore | None = None,
-    arguments: Arguments = NO_ARGUMENTS,
-) -> list[tuple[str, Route]]:
-    """Build the routes of ``names()``.
+    def open(self, name: str, signal: Signal = TRACES) -> Route:
+        """Build the route of one exporter of ``names()``.
 
-    An exporter that cannot be built is logged and skipped. If none remains, spans go to the local store.
-    """
-    routes: list[tuple[str, Route]] = []
-    with usable_environment():
-        exporters = names(settings, signal, arguments)
-        for name in exporters:
-            try:
-                routes.append((name, open_route(name, settings, signal, open_store, arguments)))
-            except ConfigError as error:
-                warn_once(f"llmtrace: {error}. {_fallback_text(settings, signal)}")
-        if exporters and not routes:
-            routes = [(name, open_route(name, settings, signal, open_store)) for name in local(settings, signal)]
-    return routes
+        Raises:
+            ConfigError: The exporter cannot be built.
+        """
+        stats = ExportStats(signal.unit)
+        if name == LOCAL:
+            if self._open_store is None:
+                raise ConfigError("there is no local store to write spans to")
+            return self._open_store(stats)
+        if name.startswith("otlp"):
+            return self._open_otlp(transport(name, signal, self.arguments.endpoint), stats, signal)
+        entry = _entry_point(name, signal)
+        try:
+            exporter: Any = None if entry is None else entry.load()()
+        except Exception as error:
+            raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error
+        where = "the console" if name == "console" else name
+        return Route(ExporterSink(exporter, stats, signal), stats, where, metric_exporter=exporter)
+
+    def _open_otlp(self, otlp_transport: Transport, stats: ExportStats, signal: Signal) -> Route:
+        endpoint = otlp_transport.destination.endpoint
+        bridges = bridges_for(self.settings.bridges, endpoint) if signal is TRACES else ()
+        sink = make_sender(otlp_transport, self.settings, stats, bridges)
+        # Read the preferences from the HTTP exporter: those over gRPC are equal, but building it opens a channel.
+        metric_exporter = METRICS.exporter_class("http")() if signal is METRICS else None
+        return Route(sink, stats, endpoint, metric_exporter=metric_exporter)
 
 
 def _entry_point(name: str, signal: Signal) -> EntryPoint | None:
@@ -131,49 +160,7 @@ def _entry_point(name: str, signal: Signal) -> EntryPoint | None:
     return next(iter(entry_points(group=f"opentelemetry_{signal.name}_exporter", name=name)), None)
 
 
-def open_route(
-    name: str,
-    settings: Settings,
-    signal: Signal = TRACES,
-    open_store: OpenStore | None = None,
-    arguments: Arguments = NO_ARGUMENTS,
-) -> Route:
-    """Build the route of one exporter of ``names()``.
-
-    Raises:
-        ConfigError: The exporter cannot be built.
-    """
-    stats = ExportStats(signal.unit)
-    if name == LOCAL:
-        if open_store is None:
-            raise ConfigError("there is no local store to write spans to")
-        return open_store(stats)
-    if name.startswith("otlp"):
-        return _otlp(transport(name, signal, arguments.endpoint), settings, stats, signal)
-    exporter = _load_exporter(name, signal)
-    where = "the console" if name == "console" else name
-    return Route(ExporterSink(exporter, stats, signal), stats, where, metric_exporter=exporter)
-
-
-def _load_exporter(name: str, signal: Signal) -> Any:
-    entry = _entry_point(name, signal)
-    try:
-        return None if entry is None else entry.load()()
-    except Exception as error:
-        raise ConfigError(f"OTEL_{signal.name.upper()}_EXPORTER={name!r} cannot be used: {error}") from error
-
-
-def _otlp(otlp_transport: Transport, settings: Settings, stats: ExportStats, signal: Signal) -> Route:
-    endpoint = otlp_transport.destination.endpoint
-    sink: Sink = make_sender(otlp_transport, settings, stats)
-    if signal is TRACES and (bridges := bridges_for(settings.bridges, endpoint)):
-        sink = BridgingExporter(sink, bridges)
-    # Read the preferences from the HTTP exporter: those over gRPC are equal, but building it opens a channel.
-    metric_exporter = METRICS.exporter_class("http")() if signal is METRICS else None
-    return Route(sink, stats, endpoint, metric_exporter=metric_exporter)
-
-
-def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStats) -> Sink:
+def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStats, bridges: Sequence[str] = ()) -> Sink:
     """Return a sink that sends over a transport, buffered in the spool or, if that is off, in memory."""
     from .otlp.buffers import Buffer, MemoryBuffer
     from .otlp.sender import Sender
@@ -185,7 +172,7 @@ def make_sender(otlp_transport: Transport, settings: Settings, stats: ExportStat
         buffer = MemoryBuffer(_MEMORY_BUFFER_BYTES, stats)
     else:
         buffer = SpoolBuffer(folder, otlp_transport.destination, settings.spool_max_mb << 20, stats)
-    return Sender(buffer, otlp_transport, stats, durable=folder is not None, pace=BatchLimits().delay)
+    return Sender(buffer, otlp_transport, stats, bridges=bridges, durable=folder is not None, pace=BatchLimits().delay)
 
 
 def spool_folder(settings: Settings) -> Path | None:
@@ -208,7 +195,9 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
     Raises:
         ConfigError: The exporter cannot be built.
     """
-    grpc = name == "otlp_proto_grpc" or (name == "otlp" and protocol(signal) == "grpc")
+    grpc = name == "otlp_proto_grpc" or (
+        name == "otlp" and first_variable(signal.variables("PROTOCOL"))[1].lower() == "grpc"
+    )
     try:
         if grpc:
             from .otlp.grpc_transport import OtlpGrpcTransport
@@ -221,9 +210,3 @@ def transport(name: str, signal: Signal = TRACES, endpoint: str | None = None) -
         raise ConfigError(f"the OTLP exporter is missing ({error}); pip install opentelemetry-exporter-otlp") from error
     except Exception as error:
         raise ConfigError(f"the OTLP exporter cannot be built: {error}") from error
-
-
-def protocol(signal: Signal) -> str:
-    """Return the protocol of the ``otlp`` exporter: ``grpc`` if configured, otherwise ``http/protobuf``."""
-    exporters = first_variable(signal.variables("PROTOCOL"))[1].lower()
-    return "grpc" if exporters == "grpc" else "http/protobuf"

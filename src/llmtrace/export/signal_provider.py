@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
@@ -13,12 +14,11 @@ from opentelemetry.sdk.resources import Resource
 from .. import __version__, _errors
 from .._compat.global_providers import provider_finder
 from .._process import after_fork, is_gevent_patched, new_thread, warn_once
-from .._settings import ConfigError, Settings
+from .._settings import ConfigError
 from .._settings.environment import variable
 from .._settings.opentelemetry import usable_environment
 from .batch import BatchLimits, BatchProcessor, SpanBatchProcessor
-from .declarative_config import DeclarativeConfig
-from .routes import LOCAL, NO_ARGUMENTS, Arguments, OpenStore, Route, open_routes
+from .routes import LOCAL, NO_ARGUMENTS, Route, Routes
 from .signals import LOGS, METRICS, TRACES, Signal
 from .stats import Counts
 
@@ -37,18 +37,17 @@ class SignalProvider:
     def __init__(
         self,
         signal: Signal,
-        settings: Settings,
+        routes: Routes,
         explicit_provider: Any,
-        declared: DeclarativeConfig,
-        open_store: OpenStore | None = None,
-        arguments: Arguments = NO_ARGUMENTS,
+        load_declared: Callable[[], Mapping[Signal, Any] | None],
     ) -> None:
         self.signal = signal
-        self._settings = settings
+        self._route_factory = routes
         self._explicit_provider = explicit_provider
-        self._declared = declared
-        self._open_store = open_store
-        self._arguments = arguments
+        self._load_declared = load_declared
+        self._declared: Any = None
+        """The provider of a declarative configuration file, once that is read."""
+        self._arguments = routes.arguments
         self.stores: bool = False
         """True if the local store is one of the routes."""
         self._find_global = provider_finder(signal.name)
@@ -104,11 +103,7 @@ class SignalProvider:
 
     def own(self) -> bool:
         """Return True if this signal is exported by our own exporters."""
-        return (
-            self._explicit_provider is None
-            and self._declared.provider(self.signal) is None
-            and self._application() is None
-        )
+        return self._explicit_provider is None and self._declared is None and self._application() is None
 
     def writes(self) -> bool:
         """Return True if our own exporters are running."""
@@ -123,10 +118,6 @@ class SignalProvider:
             if self._routes is None:
                 self._routes = self._build()
 
-    def where(self) -> list[str]:
-        """Return the destinations of our own routes, for display."""
-        return [route.where for route in self._routes or ()]
-
     def counts(self) -> list[Counts]:
         """Return the counters of each of our routes."""
         return [route.stats.counts() for route in self._routes or ()]
@@ -138,7 +129,7 @@ class SignalProvider:
             complete = writer.flush(deadline) and complete
         return complete
 
-    def shutdown(self, deadline: float) -> bool:
+    def close(self, deadline: float) -> bool:
         """Flush, and close our own exporters."""
         with self._lock:
             idle = [] if self._created or self._closed else self._routes or []
@@ -159,7 +150,7 @@ class SignalProvider:
                 self._own, self._created, self._writers = None, False, []
 
     def _flush_foreign(self, deadline: float) -> bool:
-        for foreign in (self._explicit_provider, self._application(), self._declared.provider(self.signal)):
+        for foreign in (self._explicit_provider, self._application(), self._declared):
             if foreign is not None:
                 return _force_flush(foreign, deadline)
         return True
@@ -168,12 +159,13 @@ class SignalProvider:
         if variable("OTEL_SDK_DISABLED").lower() == "true":
             return []
         try:
-            if self._declared.read():
+            if (declared := self._load_declared()) is not None:
+                self._declared = declared.get(self.signal)
                 self._warn_ignored("OTEL_CONFIG_FILE describes the provider")
                 return []
         except ConfigError as error:
             warn_once(f"llmtrace goes on without OTEL_CONFIG_FILE: {error}")
-        routes = open_routes(self._settings, self.signal, self._open_store, self._arguments)
+        routes = self._route_factory.open_all(self.signal)
         self.stores = any(name == LOCAL for name, _ in routes)
         return [route for _, route in routes]
 
@@ -186,7 +178,7 @@ class SignalProvider:
                 return self._own
             if self._routes is None:
                 self._routes = self._build()
-            self._own = self._declared.provider(self.signal)
+            self._own = self._declared
             if self._own is None and (self._routes or self.signal is TRACES):
                 self._own, self._writers = self._make_provider(() if self._closed else self._routes)
                 for route in self._routes:
@@ -279,27 +271,19 @@ _MAKERS: dict[Signal, Callable[[Sequence[Route], Resource], tuple[Any, list[Sign
 
 
 def _force_flush(provider: object, deadline: float) -> bool:
+    """Flush a provider on a thread and wait until the deadline, in case it ignores its timeout."""
     force_flush = getattr(provider, "force_flush", None)
     if not callable(force_flush):
         return True
-
-    def action() -> bool:
-        remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
-        try:
-            return force_flush(remaining_ms) is not False
-        except TypeError:
-            return force_flush() is not False
-
-    return _run_until(action, deadline)
-
-
-def _run_until(action: Callable[[], bool], deadline: float) -> bool:
-    """Run ``action`` on a thread and wait until the deadline, in case it ignores its timeout."""
     results: list[bool] = []
 
     def run() -> None:
+        remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
         try:
-            results.append(action())
+            with suppress(TypeError):  # it takes no timeout
+                results.append(force_flush(remaining_ms) is not False)
+                return
+            results.append(force_flush() is not False)
         except Exception:
             _log.debug("llmtrace could not flush", exc_info=True)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Any
 
 _EXTRA_WHITESPACE = re.compile(r"[ \t]{2,}|[ \t]+(?=\n)|\n{3,}")
@@ -54,7 +55,7 @@ def fingerprint(
         params: Other parameters that decide the response, such as the temperature.
         key: The key of the hashes. Only hashes with the same key can be compared.
     """
-    leading, _ = _split(messages)
+    leading = _leading(messages)
     body = [model, params, tools, system, messages]
     texts = list(_texts([tools, system, messages], 0))
     chars = sum(map(len, texts))
@@ -79,15 +80,12 @@ def fingerprint(
     )
 
 
-def _split(messages: Any) -> tuple[list[Any], list[Any]]:
-    """Return the leading system and developer messages, and the rest."""
+def _leading(messages: Any) -> list[Any]:
+    """Return the system and developer messages before the first other message."""
     if not isinstance(messages, (list, tuple)):
-        return [], [messages]
-    for position, message in enumerate(messages):
-        role = message.get("role") if isinstance(message, Mapping) else None
-        if role not in ("system", "developer"):
-            return list(messages[:position]), list(messages[position:])
-    return list(messages), []
+        return []
+    roles = ("system", "developer")
+    return list(takewhile(lambda item: isinstance(item, Mapping) and item.get("role") in roles, messages))
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._text import compact_json
 from ..model import Message, Part, RequestContent
 from . import tokens
 
@@ -105,7 +105,7 @@ def _count_part(part: Part, encoding: str) -> int:
 
 def _count_value(value: Any, encoding: str) -> int:
     """Return the tokens of a value that a prompt contains as text, or else as JSON."""
-    return tokens.count(value if isinstance(value, str) else _to_json(value), encoding)
+    return tokens.count(value if isinstance(value, str) else compact_json(value), encoding)
 
 
 def _count_tools(tools: list[dict[str, Any]], encoding: str, *, claude: bool) -> int:
@@ -122,7 +122,9 @@ def _count_tools(tools: list[dict[str, Any]], encoding: str, *, claude: bool) ->
 
 def _claude_definition(tool: dict[str, Any]) -> str:
     """Return the definition of a tool as it was sent, without its type."""
-    return _to_json({"input_schema" if name == "parameters" else name: tool[name] for name in tool if name != "type"})
+    return compact_json(
+        {"input_schema" if name == "parameters" else name: tool[name] for name in tool if name != "type"}
+    )
 
 
 def _count_signature(tool: Mapping[str, Any], encoding: str) -> int:
@@ -141,10 +143,3 @@ def _count_signature(tool: Mapping[str, Any], encoding: str) -> int:
         line = f"{name}:{parameter.get('type', 'object')}:{str(parameter.get('description') or '').rstrip('.')}"
         total += 3 + tokens.count(line, encoding)
     return total
-
-
-def _to_json(value: Any) -> str:
-    try:
-        return json.dumps(value, separators=(",", ":"), default=str)
-    except (TypeError, ValueError):
-        return ""

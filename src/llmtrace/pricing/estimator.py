@@ -91,17 +91,10 @@ class Estimator:
         *,
         usage_expected: bool,
     ) -> tuple[Estimate, Response]:
-        """Count the tokens of a call and price them.
+        """Count the tokens of a call and price them, for a response without usage or with that of a broken stream.
 
-        Args:
-            call: The start of the call.
-            response: The response, without usage or with that of a broken stream.
-            content: The content of the request.
-            output: The text of the response, if any.
-            usage_expected: True if llmtrace requested the usage, or the stream ended before the chunk that reports it.
-
-        Returns:
-            The estimate, and the response: with the counts as its usage if the setting is ``usage``.
+        ``usage_expected`` is true if llmtrace requested the usage, or if the stream ended before the chunk that reports
+        it. Return the estimate, and the response: with the counts as its usage if the setting is ``usage``.
         """
         counted = estimate(
             response.model or call.request.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -56,7 +56,9 @@ class CostLabel:
 
     model: str | None
     source: str
+    """Source of the prices: ``catalog``, ``override`` or ``provider``."""
     version: str | None
+    """Version of the catalog; ``None`` for overrides and stated costs."""
     parts: tuple[str, ...] = ()
 
 
@@ -77,21 +79,6 @@ class PricedCall:
     approximate: bool = False
     missing: tuple[str, ...] = ()
     """Names of the fields of ``Usage`` that are billed but have no price."""
-
-    @property
-    def source(self) -> str:
-        """The source of the prices: ``catalog``, ``override`` or ``provider``."""
-        return self.label.source
-
-    @property
-    def model(self) -> str | None:
-        """The name of the model that was priced."""
-        return self.label.model
-
-    @property
-    def catalog_version(self) -> str | None:
-        """The version of the catalog; ``None`` for overrides and stated costs."""
-        return self.label.version
 
     @property
     def total(self) -> float:
@@ -120,7 +107,7 @@ class PricedCall:
             sums[part] = sums.get(part, 0) + units
         return PricedCall(
             self.units + other.units,
-            CostLabel(self.model, self.source, self.catalog_version, tuple(sums)),
+            replace(self.label, parts=tuple(sums)),
             tuple(sums.values()),
             self.reason,
             self.approximate or other.approximate,
@@ -139,8 +126,8 @@ class PricedCall:
         return Cost(
             total=decimal(self.units),
             parts={name: decimal(units) for name, units in self.amounts},
-            source=self.source,
-            catalog_version=self.catalog_version,
-            model=self.model,
+            source=self.label.source,
+            catalog_version=self.label.version,
+            model=self.label.model,
             approximate=self.approximate,
         )

@@ -107,24 +107,15 @@ class Pricer:
         *,
         partial: bool = False,
     ) -> PricedCall | None:
-        """Return the cost of a call, or the reason why it is unknown.
+        """Return the cost of a call, or the reason why it is unknown; ``None`` if such operations are not billed.
 
-        Args:
-            provider: OpenTelemetry's name of the provider.
-            host: Host of the server, if known.
-            request: The request.
-            response: The response.
-            at: Time of the call in seconds since 1970; now by default.
-            partial: True if the response was cut, so that its usage is incomplete.
-
-        Returns:
-            The cost; ``None`` if operations of this kind are not billed.
+        ``provider`` is OpenTelemetry's name, and ``at`` the time of the call in seconds since 1970, by default now. The
+        usage of a ``partial`` response, which was cut, is incomplete.
         """
         if not _is_billed(request, response):
             return None
-        stated = response.stated_cost
-        if stated is not None:
-            priced = _stated(stated, response.model or request.model)
+        if response.stated_cost is not None:
+            priced = _stated(request, response)
             # Ignore a zero cost in a cut stream: servers send zero at its start and the real cost at its end.
             if priced is not None and (priced.units or not partial):
                 return priced
@@ -156,9 +147,7 @@ class Pricer:
         """
         if not _is_billed(request, response):
             return None
-        stated = (
-            None if response.stated_cost is None else _stated(response.stated_cost, response.model or request.model)
-        )
+        stated = _stated(request, response)
         return PricedCall(reason="prices_not_loaded") if stated is None or not stated.units else stated
 
     def _price_without_usage(
@@ -364,10 +353,13 @@ def _discounted(card: RateCard, multiplier: Fraction) -> RateCard:
     return replace(card, source="override", rates=rates)
 
 
-def _stated(cost: float | Decimal | Fraction, model: str | None) -> PricedCall | None:
-    """Return a cost stated by the provider as a price; ``None`` if it is not a valid amount."""
+def _stated(request: Request, response: Response) -> PricedCall | None:
+    """Return the cost stated by the provider as a price; ``None`` if there is no valid amount."""
+    cost = response.stated_cost
     if not isinstance(cost, (int, float, Decimal, Fraction)) or isinstance(cost, bool):
         return None
     if not math.isfinite(cost) or cost < 0:
         return None
-    return PricedCall(as_integer(Fraction(str(cost)) * UNIT), CostLabel(model, "provider", None))
+    return PricedCall(
+        as_integer(Fraction(str(cost)) * UNIT), CostLabel(response.model or request.model, "provider", None)
+    )

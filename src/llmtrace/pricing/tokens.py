@@ -11,17 +11,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from .._compat.isolated_modules import IsolatedModules, StubModule
-from .._process import ForkSafeLock, before_fork
+from .._process import ForkHeldLock
 
 _PIECE_CHARACTERS = 50_000
 """Characters counted at a time: ``bpe_openai`` refuses more than 200,000 tokens, and a character has up to four."""
 _DEFAULT_ENCODING = "o200k_base"
 _ENCODINGS = frozenset({"cl100k_base", _DEFAULT_ENCODING})
 
-_lock = ForkSafeLock()
-"""Held while ``bpe_openai`` is imported and its ranks are read."""
-# Let a fork wait for the import: a child of an unfinished one would wait for the module forever.
-before_fork(_lock.__enter__, _lock.__exit__)
+_lock = ForkHeldLock()
+"""Held while ``bpe_openai`` is imported and its ranks are read: a child forked meanwhile would wait for it forever."""
 
 
 @lru_cache(maxsize=1)

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from .._read import get
 from ..capture.call import CallState
 from ..capture.read_body import observe_reads
@@ -62,7 +61,7 @@ class _BotocoreHook:
             return _hooks.drive(call, self._settle, wrapped, args, kwargs)
         with call as block:
             result = wrapped(*args, **kwargs)
-            block.add(_documents(search, result))
+            block.add(attempt("read the documents of a search", _documents, search, result) or [])
         return result
 
     async def call_async(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
@@ -73,7 +72,7 @@ class _BotocoreHook:
             return await _hooks.drive_async(call, self._settle, wrapped, args, kwargs)
         with call as block:
             result = await wrapped(*args, **kwargs)
-            block.add(_documents(search, result))
+            block.add(attempt("read the documents of a search", _documents, search, result) or [])
         return result
 
     def _begin(self, client: Any, args: Any, kwargs: Any) -> tuple[Any, SearchReaders | None]:
@@ -94,7 +93,7 @@ class _BotocoreHook:
             request = wire_format.request(body)
             if model.operation_model(operation).has_event_stream_output:
                 request = replace(request, stream=True)
-            provider, server = self._provider, server_of(urlsplit(client.meta.endpoint_url))
+            provider, server = self._provider, server_of(client.meta.endpoint_url)
             vendor = provider.default_provider
             return _hooks.begin(self._services, provider, wire_format, request, vendor, server, body), None
         except Exception:
@@ -154,11 +153,7 @@ def _with_parsed_body(api_params: Any) -> Any:
 
 
 def _documents(search: SearchReaders, result: Any) -> list[Any]:
-    try:
-        return list(search.documents(result))
-    except Exception:
-        log_internal_error("read the documents of a search")
-        return []
+    return list(search.documents(result))
 
 
 # Generators, as without llmtrace.

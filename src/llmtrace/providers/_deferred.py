@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..context import state as context_state
 from ._patches import Patches
 
@@ -76,11 +76,7 @@ class DeferredStreams:
 
     def find(self, frame: FrameType | None) -> Origin | None:
         """Return the origin of the outermost lazy stream on this stack. Never raises."""
-        try:
-            return self._find(frame)
-        except Exception:
-            log_internal_error("find the stream of a call")
-            return None
+        return attempt("find the stream of a call", self._find, frame)
 
     def _find(self, frame: FrameType | None) -> Origin | None:
         outermost = _origin.get()

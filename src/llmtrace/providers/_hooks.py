@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..capture.background import FETCH
 from ..capture.call import CallState
 from ..capture.failure import http_status, may_have_been_sent
@@ -54,42 +54,36 @@ def _admit(call: CallState) -> Any:
 
 
 def _check_budgets(call: CallState, verdict: Any) -> None:
-    if not isinstance(verdict, Exception):
-        verdict = _wait_for_verdict(call, verdict.wait)
-    if verdict is not None:
-        _refuse(call, verdict)
+    refusal = verdict if isinstance(verdict, Exception) else None
+    if refusal is None:
+        with _waiting(call):
+            refusal = verdict.wait()
+    if refusal is not None:
+        _refuse(call, refusal)
 
 
 async def _check_budgets_async(call: CallState, verdict: Any) -> None:
-    if not isinstance(verdict, Exception):
-        try:
-            verdict = await verdict.wait_async()
-        except Exception:
-            log_internal_error("check the budgets")
-            verdict = None
-        except BaseException as error:  # cancelled while it waited
-            call.request_sent = False
-            _fail(call, error)
-            raise
-    if verdict is not None:
-        _refuse(call, verdict)
+    refusal = verdict if isinstance(verdict, Exception) else None
+    if refusal is None:
+        with _waiting(call):
+            refusal = await verdict.wait_async()
+    if refusal is not None:
+        _refuse(call, refusal)
 
 
 def _refuse(call: CallState, refusal: Exception) -> NoReturn:
-    try:
-        call.block(refusal)
-    except Exception:
-        log_internal_error("refuse a call")
+    attempt("refuse a call", call.block, refusal)
     raise refusal if current_routed_call() is None else RefusalCarrier(refusal)
 
 
-def _wait_for_verdict(call: CallState, wait: Callable[[], Any]) -> Any:
+@contextmanager
+def _waiting(call: CallState) -> Iterator[None]:
+    """Suppress errors of a budget store inside the block, and end the call if the block is interrupted."""
     try:
-        return wait()
+        yield
     except Exception:
         log_internal_error("check the budgets")
-        return None
-    except BaseException as error:  # interrupted while it waited
+    except BaseException as error:  # interrupted or cancelled
         call.request_sent = False
         _fail(call, error)
         raise
@@ -215,19 +209,12 @@ def begin_repeated(begin: Callable[[], CallState | None]) -> CallState | None:
 
 def end_without_response(call: CallState) -> None:
     """End a call whose response cannot be read. Never raises."""
-    try:
-        call.end(Response())
-    except Exception:
-        log_internal_error("end a call")
+    attempt("end a call", lambda: call.end(Response()))
 
 
 def current_call() -> CallState | None:
     """Return the call whose request an SDK is processing in this thread or task."""
-    try:
-        call = context_state.current_call()
-    except Exception:
-        log_internal_error("find the current call")
-        return None
+    call = attempt("find the current call", context_state.current_call)
     return call if isinstance(call, CallState) else None
 
 
@@ -242,12 +229,6 @@ def _fail(call: CallState, error: BaseException) -> None:
 
 
 def _end_failed(call: CallState, error: BaseException) -> None:
-    try:
-        if call.injected_include_usage and call.services.stream_usage is not None:
-            call.services.stream_usage.on_error(call.start, error)
-    except Exception:
-        log_internal_error("record a rejected request")
-    try:
-        call.fail(error)
-    except Exception:
-        log_internal_error("end a failed call")
+    if call.injected_include_usage and call.services.stream_usage is not None:
+        attempt("record a rejected request", call.services.stream_usage.on_error, call.start, error)
+    attempt("end a failed call", call.fail, error)

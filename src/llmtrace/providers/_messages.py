@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, Set, ValuesView
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from .._read import get, get_text
+from .._read import get, get_text, put
 from ..model import Blob, Message, Part, RequestContent
 
 _MAX_DEPTH = 40
@@ -42,6 +42,26 @@ def _scalar(value: Any) -> bool:
     return isinstance(value, (str, bytes, bytearray, Mapping)) or hasattr(value, "model_dump")
 
 
+def read_parts(source: Any, name: str, read: Callable[[Any], Any], request: RequestContent | None = None) -> list[Any]:
+    """Return the parts under ``name``: of one text, or of a list whose items ``read`` converts or skips."""
+    content = get(source, name)
+    if isinstance(content, str):
+        return [text_part(content)] if content else []
+    return [part for item in iter_items(source, name, request) if (part := read(item)) is not None]
+
+
+def text_parts(source: Any, *names: str) -> list[Part]:
+    """Return the parts of the texts under ``names``."""
+    return [text_part(text) for name in names if (text := get_text(source, name)) is not None]
+
+
+def join_texts(parts: list[Any]) -> Any:
+    """Return the parts of a tool's result, or its text if it has nothing else."""
+    if all(isinstance(part, dict) and part["type"] == "text" for part in parts):
+        return "".join(part["content"] for part in parts)
+    return parts
+
+
 def text_part(content: str) -> Part:
     return {"type": "text", "content": content}
 
@@ -51,40 +71,44 @@ def reasoning_part(content: str) -> Part:
 
 
 def tool_call_part(identifier: str | None, name: str | None, arguments: Any) -> Part:
-    return _with_id(
-        {"type": "tool_call", "name": name or "unknown", "arguments": parse_arguments(arguments)}, identifier
+    return _with(
+        {"type": "tool_call", "name": name or "unknown", "arguments": parse_arguments(arguments)}, id=identifier
     )
 
 
 def tool_result_part(identifier: str | None, response: Any) -> Part:
-    return _with_id({"type": "tool_call_response", "response": "" if response is None else response}, identifier)
+    return _with({"type": "tool_call_response", "response": "" if response is None else response}, id=identifier)
 
 
 def server_tool_call_part(identifier: str | None, name: str, kind: str, details: dict[str, Any]) -> Part:
     part = {"type": "server_tool_call", "name": name, "server_tool_call": {"type": kind, **details}}
-    return _with_id(part, identifier)
+    return _with(part, id=identifier)
 
 
 def server_tool_result_part(identifier: str | None, kind: str, details: dict[str, Any]) -> Part:
     part = {"type": "server_tool_call_response", "server_tool_call_response": {"type": kind, **details}}
-    return _with_id(part, identifier)
+    return _with(part, id=identifier)
 
 
-def _with_id(part: Part, identifier: str | None) -> Part:
-    if identifier:
-        part["id"] = identifier
+def _with(part: Part, **optional: str | None) -> Part:
+    part.update({name: value for name, value in optional.items() if value})
     return part
+
+
+def tool_definition(tool: Any) -> dict[str, Any]:
+    """Return the definition of a function, or of another kind of tool in the dialect of OpenAI."""
+    kind = get_text(tool, "type") or "function"
+    inner = get(tool, kind)
+    if kind == "function":
+        return function_tool(tool if inner is None else inner, "parameters")
+    name = get_text(inner, "name") or get_text(tool, "name") or get_text(tool, "server_label")
+    return {"type": kind, "name": name or kind}
 
 
 def function_tool(tool: Any, schema: str) -> dict[str, Any]:
     """Return a function's definition. ``schema`` names the field that describes its parameters."""
     definition: dict[str, Any] = {"type": "function", "name": get_text(tool, "name") or "unknown"}
-    description = get_text(tool, "description")
-    if description is not None:
-        definition["description"] = description
-    parameters = get(tool, schema)
-    if parameters is not None:
-        definition["parameters"] = to_json(parameters)
+    put(definition, {"description": get_text(tool, "description"), "parameters": to_json(get(tool, schema))})
     return definition
 
 
@@ -94,10 +118,7 @@ def media_part(modality: str, url: Any, mime_type: str | None = None) -> Part | 
         return None
     if url[:5].lower() == "data:":
         return data_url_part(url, modality)
-    part = {"type": "uri", "modality": modality, "uri": url}
-    if mime_type:
-        part["mime_type"] = mime_type
-    return part
+    return _with({"type": "uri", "modality": modality, "uri": url}, mime_type=mime_type)
 
 
 def data_url_part(url: str, modality: str | None = None) -> Blob | None:
@@ -116,17 +137,19 @@ def modality_of(mime_type: str | None) -> str:
 def file_uri_part(uri: str | None, mime_type: str | None) -> Part | None:
     if uri is None:
         return None
-    part = {"type": "uri", "modality": modality_of(mime_type), "uri": uri}
-    if mime_type:
-        part["mime_type"] = mime_type
-    return part
+    return _with({"type": "uri", "modality": modality_of(mime_type), "uri": uri}, mime_type=mime_type)
+
+
+def data_part(modality: str, mime_type: str | None, data: Any, uri: str | None) -> Part | Blob | None:
+    """Return the part for data of a modality, which were sent or which a URI identifies."""
+    if isinstance(data, (str, bytes)) and data:
+        return Blob(modality, mime_type, data)
+    part = file_uri_part(uri, mime_type)
+    return None if part is None else {**part, "modality": modality}
 
 
 def file_part(file_id: str, modality: str = "document", mime_type: str | None = None) -> Part:
-    part = {"type": "file", "modality": modality, "file_id": file_id}
-    if mime_type:
-        part["mime_type"] = mime_type
-    return part
+    return _with({"type": "file", "modality": modality, "file_id": file_id}, mime_type=mime_type)
 
 
 def unknown_part(kind: str, block: Any) -> Part:

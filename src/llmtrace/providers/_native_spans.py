@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..capture.services import CallServices
 from . import _hooks
 from ._patches import Patches
@@ -40,17 +40,16 @@ def _skipping(native: NativeSpans) -> Any:
 
 
 def _keeping(native: NativeSpans) -> Any:
+    def is_recording(result: Any) -> bool:
+        span = native.span(result)
+        return span is not None and span.is_recording()
+
     def keep(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """Keep the library's own span. If that span is recording, it carries the usage."""
         result = wrapped(*args, **kwargs)
         call = _hooks.current_call()
-        if call is not None and result is not None:
-            try:
-                span = native.span(result)
-                if span is not None and span.is_recording():
-                    call.usage_on_other_span = True
-            except Exception:
-                log_internal_error("find a library's own span")
+        if call is not None and result is not None and attempt("find a library's own span", is_recording, result):
+            call.usage_on_other_span = True
         return result
 
     return keep

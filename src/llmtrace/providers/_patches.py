@@ -15,7 +15,7 @@ import wrapt
 
 from .._compat.standard_library import is_initializing
 from .._compat.wrapt import BoundFunctionWrapper, FunctionWrapper
-from .._errors import log_internal_error
+from .._errors import attempt
 from .._process import new_thread
 from ._foreign_wrappers import below_instrumentation, bypassing, package_of, redirect
 
@@ -120,10 +120,7 @@ class Patches:
         if not self.active:
             return
         part = Patches()
-        try:
-            install(module, part)
-        except Exception:
-            log_internal_error(f"hook {module.__name__}")
+        attempt(f"hook {module.__name__}", install, module, part)
         self.join(part)
 
     def join(self, part: Patches) -> None:
@@ -150,10 +147,8 @@ class Patches:
             setattr(owner, name, patched)
         self._done.append((owner, name, original, patched))
         if isinstance(owner, type):
-            try:
-                self._redirect_subclasses(owner, name, original, patched)
-            except Exception:
-                log_internal_error("look for the wrappers of other packages")
+            action = "look for the wrappers of other packages"
+            attempt(action, self._redirect_subclasses, owner, name, original, patched)
 
     def _make_hook(self, owner: Any, name: str, original: Any, wrapper: Callable[..., Any]) -> Any:
         if isinstance(owner, type):

@@ -6,7 +6,6 @@ import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from .._errors import log_internal_error
 from ..capture.call import CallState
@@ -38,25 +37,17 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
     vendor: str | None = None,
     model: str | None = None,
 ) -> CallState | None:
-    """Open the call of a request, or return ``None`` if it is not traced. Never raises.
+    """Open the call of a request, or return ``None`` if the provider has no route for it. Never raises.
 
-    Args:
-        provider: The provider, whose routes decide.
-        services: What the call uses.
-        method: The HTTP method.
-        path: The path, which decides the wire format.
-        body: The JSON body.
-        base: The address of the server, as text or as a parsed URL.
-        stream: True if the response is a stream.
-        context: The OpenTelemetry context of the caller, if it is not the current one.
-        vendor: The value of ``gen_ai.provider.name`` where the host identifies none, if it is not the provider's.
-        model: The model, if the body does not have it.
+    ``base`` is the address of the server, as text or as a parsed URL, and ``context`` the OpenTelemetry context of the
+    caller, if it is not the current one. ``vendor`` is the value of ``gen_ai.provider.name`` where the host identifies
+    none, if it is not the provider's, and ``model`` the model, if the body does not have it.
     """
     try:
         wire_format = provider.route(method, path)
         if wire_format is None:
             return None
-        server = server_of(urlsplit(base) if isinstance(base, str) else base)
+        server = server_of(base)
         request = wire_format.request(body)
         request.stream = stream
         if request.operation == "fetch_response":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from ..capture.call import CallState
 from ..capture.services import CallServices
 from ..capture.stream import StreamObserver, notify
@@ -148,10 +148,7 @@ class SessionHooks(Generic[S]):
 
     def read_in(self, session: S, event: Any) -> None:
         """Read an event of a session. Never raises."""
-        try:
-            self.on_event(session, event)
-        except Exception:
-            log_internal_error("read an event")
+        attempt("read an event", self.on_event, session, event)
 
     def end(self, client: Any, step: Callable[[StreamObserver], object]) -> None:
         """End the turns of a client's session with ``step``. Never raises."""

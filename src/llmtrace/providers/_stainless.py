@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import weakref
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from .._errors import log_internal_error
+from ..capture.background import FETCH
 from ..capture.call import CallState
 from ..capture.http_body import ObservedBody, make_parser, observe_body, release_response
 from ..capture.services import CallServices
@@ -32,7 +33,7 @@ from .openai.stream_usage import UsageInjector
 def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, the SDK's ``_base_client``."""
     patches = Patches()
-    begin = _StainlessCallFactory(provider, services, patches).begin
+    begin = _call_factory(provider, services, patches)
     prepare = None if services.stream_usage is None else partial(_inject_usage, services.stream_usage)
     hooks = call_hooks(begin, _settle, prepare)
     for owner, hook in zip(("SyncAPIClient", "AsyncAPIClient"), hooks, strict=True):
@@ -108,51 +109,48 @@ _MAX_TARGETS = 256
 """Maximum number of cached client addresses."""
 
 
-class _StainlessCallFactory:
-    """Factory that opens a call for each request that is traced."""
+def _call_factory(
+    provider: Provider, services: CallServices, patches: Patches
+) -> Callable[[Any, Any, Any], CallState | None]:
+    """Return a function that opens a call for each request that is traced."""
+    targets: dict[int, tuple[Any, type, tuple[str, tuple[str, int] | None]]] = {}
 
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
-        self._provider = provider
-        self._services = services
-        self._patches = patches
-        self._targets: dict[int, tuple[Any, type, tuple[str, tuple[str, int] | None]]] = {}
-
-    def begin(self, client: Any, args: Any, kwargs: Any) -> CallState | None:
-        if not self._patches.active:
+    def begin(client: Any, args: Any, kwargs: Any) -> CallState | None:
+        if not patches.active:
             return None
         try:
             options = args[1] if len(args) > 1 else kwargs.get("options")
             url = options.url
-            wire_format = self._provider.route(options.method, url if url.startswith("/") else f"/{url}")
+            wire_format = provider.route(options.method, url if url.startswith("/") else f"/{url}")
             if wire_format is None:
                 return None
             body = _body(options)
             request = wire_format.request(options.params if body is None else body)
-            stream = kwargs.get("stream") is True
-            if stream is not request.stream:
-                request = replace(request, stream=stream)
-            if request.operation == "fetch_response":
-                request = replace(request, response_id=fetched_id(url))
-            vendor, server = self._target(client)
-            if vendor == self._provider.default_provider and (routed := current_routed_call()) is not None:
+            request.stream = kwargs.get("stream") is True
+            if request.operation == FETCH:
+                request.response_id = fetched_id(url)
+            vendor, server = find_target(client)
+            if vendor == provider.default_provider and (routed := current_routed_call()) is not None:
                 vendor = routed.provider or vendor
-            return _hooks.begin(self._services, self._provider, wire_format, request, vendor, server, body)
+            return _hooks.begin(services, provider, wire_format, request, vendor, server, body)
         except Exception:
             log_internal_error("begin a call")
             return None
 
-    def _target(self, client: Any) -> tuple[str, tuple[str, int] | None]:
+    def find_target(client: Any) -> tuple[str, tuple[str, int] | None]:
         url, cls = getattr(client, "base_url", None), type(client)
         # Look up by identity: the SDK's URLs are slow to hash. The cache holds each URL, so its id stays unique.
-        cached = self._targets.get(id(url))
+        cached = targets.get(id(url))
         if cached is not None and cached[1] is cls:
             return cached[2]
         server = server_of(url)
-        target = provider_of(client, server and server[0], self._provider.default_provider), server
-        if len(self._targets) >= _MAX_TARGETS:
-            self._targets.clear()
-        self._targets[id(url)] = url, cls, target
+        target = provider_of(client, server and server[0], provider.default_provider), server
+        if len(targets) >= _MAX_TARGETS:
+            targets.clear()
+        targets[id(url)] = url, cls, target
         return target
+
+    return begin
 
 
 def _body(options: Any) -> Any:

@@ -7,25 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._read import get, get_text, iter_list
+from .._text import compact_json
 from ..model.wire_format import Texts
-
-
-def _json(value: Any) -> str:
-    try:
-        return json.dumps(value, separators=(",", ":"), default=str)
-    except (TypeError, ValueError, RecursionError):
-        return ""
 
 
 def tool_call_texts(name: str | None, arguments: Any) -> Iterator[tuple[str, bool]]:
     if name is not None:
         yield name, True
     if arguments:
-        yield arguments if isinstance(arguments, str) else _json(arguments), False
+        yield arguments if isinstance(arguments, str) else compact_json(arguments), False
 
 
-_MESSAGE_FIELDS = ("content", "refusal", "reasoning_content")
-_TOOL_CALL_FIELDS = ("name", "arguments", "input")
+def _texts(source: Any, *names: str) -> Iterator[tuple[str, bool]]:
+    for name in names:
+        if text := get_text(source, name):
+            yield text, name == "name"
 
 
 def chat_texts(response: Any) -> Texts:
@@ -34,46 +30,33 @@ def chat_texts(response: Any) -> Texts:
         if message is None:
             message = get(choice, "message")
         if message is None:
-            if text := get_text(choice, "text"):
-                yield text, False
+            yield from _texts(choice, "text")
             continue
-        for name in _MESSAGE_FIELDS if get(message, "reasoning_content") else (*_MESSAGE_FIELDS, "reasoning"):
-            if text := get_text(message, name):
-                yield text, False
+        thought = "reasoning_content" if get(message, "reasoning_content") else "reasoning"
+        yield from _texts(message, "content", "refusal", thought)
         calls = (get(call, "function") or get(call, "custom") for call in iter_list(message, "tool_calls"))
         for function in (*calls, get(message, "function_call")):
-            for name in _TOOL_CALL_FIELDS:
-                if text := get_text(function, name):
-                    yield text, name == "name"
-
-
-_DELTA_FIELDS = ("text", "partial_json", "thinking", "completion")
+            yield from _texts(function, "name", "arguments", "input")
 
 
 def message_texts(response: Any) -> Texts:
     for source in (get(response, "delta"), response):
-        for name in _DELTA_FIELDS:
-            if text := get_text(source, name):
-                yield text, False
-    if tool_name := get_text(get(response, "content_block"), "name"):
-        yield tool_name, True
+        yield from _texts(source, "text", "partial_json", "thinking", "completion")
+    yield from _texts(get(response, "content_block"), "name")
     for block in iter_list(response, "content"):
-        for name in ("text", "thinking"):
-            if text := get_text(block, name):
-                yield text, False
+        yield from _texts(block, "text", "thinking")
         yield from tool_call_texts(get_text(block, "name"), get(block, "input"))
 
 
 def response_texts(response: Any) -> Texts:
     kind = get_text(response, "type") or ""
-    if kind.endswith(".delta") and "audio.delta" not in kind and (text := get_text(response, "delta")):
-        yield text, False
-    elif kind == "response.output_item.added" and (name := get_text(get(response, "item"), "name")):
-        yield name, True
+    if kind.endswith(".delta") and "audio.delta" not in kind:
+        yield from _texts(response, "delta")
+    elif kind == "response.output_item.added":
+        yield from _texts(get(response, "item"), "name")
     for item in iter_list(response, "output"):
         for part in (*iter_list(item, "content"), *iter_list(item, "summary")):
-            if text := get_text(part, "text") or get_text(part, "refusal"):
-                yield text, False
+            yield from _texts(part, "text" if get_text(part, "text") else "refusal")
         yield from tool_call_texts(get_text(item, "name"), get(item, "arguments") or get_text(item, "input"))
 
 
@@ -85,8 +68,7 @@ def generate_texts(response: Any) -> Texts:
         response = json.loads(body)
     for candidate in iter_list(response, "candidates"):
         for part in iter_list(get(candidate, "content"), "parts"):
-            if text := get_text(part, "text"):
-                yield text, False
+            yield from _texts(part, "text")
             call = get(part, "functionCall") or get(part, "function_call")
             yield from tool_call_texts(get_text(call, "name"), get(call, "args"))
 
@@ -94,13 +76,10 @@ def generate_texts(response: Any) -> Texts:
 def interaction_texts(response: Any) -> Texts:
     if (get_text(response, "event_type") or "").endswith(".delta"):
         delta = get(response, "delta")
-        for source, name in ((delta, "text"), (delta, "arguments"), (get(delta, "content"), "text")):
-            if text := get_text(source, name):
-                yield text, False
+        yield from (*_texts(delta, "text", "arguments"), *_texts(get(delta, "content"), "text"))
     for step in (*iter_list(response, "steps"), *iter_list(response, "outputs"), get(response, "step")):
         for part in (step, *iter_list(step, "content"), *iter_list(step, "summary")):
-            if text := get_text(part, "text"):
-                yield text, False
+            yield from _texts(part, "text")
         if get_text(step, "type") == "function_call":
             yield from tool_call_texts(get_text(step, "name"), get(step, "arguments"))
 

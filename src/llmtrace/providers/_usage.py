@@ -67,7 +67,7 @@ class Reported:
 
     __slots__ = ("counts", "stated", "tier", "unread")
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Any = None, names: Names = OPENAI) -> None:
         self.counts: Counts = {}
         """Counts by field of ``Usage``, plus ``total``, as the vendor counts them."""
         self.stated: Money | None = None
@@ -75,6 +75,8 @@ class Reported:
         """Service tier that the usage names, as Mistral's does."""
         self.unread: dict[str, None] = {}
         """Names of positive counts that may be billed and that no table contains."""
+        if usage is not None:
+            self.add(usage, names)
 
     def add(self, usage: Any, names: Names = OPENAI) -> None:
         """Merge one report, whose names ``names`` translates."""
@@ -185,9 +187,7 @@ def openai_totals(reported: Mapping[str, float]) -> Counts | None:
 
 def read_openai_usage(usage: Any) -> Counts | None:
     """Return the counts of one report of the OpenAI dialect."""
-    reported = Reported()
-    reported.add(usage)
-    return openai_totals(reported.counts)
+    return openai_totals(Reported(usage).counts)
 
 
 _TICKS_PER_USD = 10**10

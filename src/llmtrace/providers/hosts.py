@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from .._tables import by_value, read_tables
 
@@ -39,11 +41,19 @@ def provider_of(client: Any, host: str | None, default: str) -> str:
 
 
 def server_of(url: Any) -> tuple[str, int] | None:
-    """Return the host and the port of a URL of ``urllib`` or of an HTTP client; ``None`` without a host."""
+    """Return the host and the port of a URL, a text or one of an HTTP client; ``None`` without a host."""
+    if isinstance(url, str):
+        return _server_of_text(url)
     host = getattr(url, "hostname", None) or getattr(url, "host", None)
     return (host, getattr(url, "port", None) or (80 if getattr(url, "scheme", "") == "http" else 443)) if host else None
 
 
+@lru_cache(maxsize=64)
+def _server_of_text(url: str) -> tuple[str, int] | None:
+    return server_of(urlsplit(url))
+
+
+@lru_cache(maxsize=256)
 def _by_host(host: str) -> str | None:
     provider = _HOSTS.get(host)
     for table, matches in ((_PREFIXES, host.startswith), (_SUFFIXES, host.endswith)):

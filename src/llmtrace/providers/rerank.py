@@ -24,10 +24,8 @@ def read_request(body: Any) -> Request:
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add(get(response, "usage"))
     read = Response(id=get_text(response, "id"), model=get_text(response, "model"), documents=read_ranking(response))
-    return reported.fill_input(read)
+    return Reported(get(response, "usage")).fill_input(read)
 
 
 def read_ranking(response: Any) -> tuple[Document, ...]:

@@ -202,23 +202,22 @@ def advise(calls: CallTable, prices: PriceList | None) -> list[Advice]:
 def _repeats(study: _Study) -> Iterator[Advice]:
     """Find identical requests, and requests that differ in digits, case or whitespace only."""
     calls = study.calls
-    successful = study.matching(lambda row: row["outcome"] == "ok", calls["exact_hash"] != 0)
-    similar, first = _group_repeats(calls["exact_hash"], calls["started"], successful)
-    repeats = similar[~first]
-    finding = _Finding()
-    study.add_calls(finding, repeats, calls["cost"][repeats], calls["cost"][repeats] >= 0)
-    yield from study.advice(finding, "repeats", "identical requests", "answer them from a cache of your own")
-    # Identical requests have been counted. A cache that ignores digits also saves the first of each of those.
-    repeated = np.zeros(study.total, np.bool_)
-    repeated[repeats] = True
-    similar, first = _group_repeats(calls["near_hash"], calls["started"], successful[~repeated[successful]])
-    repeats = similar[~first]
-    finding = _Finding()
-    study.add_calls(finding, repeats, calls["cost"][repeats], calls["cost"][repeats] >= 0)
-    yield from study.advice(
-        finding, "near repeats", "requests that differ in digits, case or whitespace only",
-        "remove varying parts (dates, ids) from the prompt, and cache",
-    )  # fmt: skip
+    remaining = study.matching(lambda row: row["outcome"] == "ok", calls["exact_hash"] != 0)
+    for column, kind, title, do in _REPEATS:
+        similar, first = _group_repeats(calls[column], calls["started"], remaining)
+        repeats = similar[~first]
+        finding = _Finding()
+        study.add_calls(finding, repeats, calls["cost"][repeats], calls["cost"][repeats] >= 0)
+        yield from study.advice(finding, kind, title, do)
+        # Count each call once. A cache that ignores digits also saves the first of each group of identical requests.
+        remaining = np.setdiff1d(remaining, repeats)
+
+
+_REPEATS = (
+    ("exact_hash", "repeats", "identical requests", "answer them from a cache of your own"),
+    ("near_hash", "near repeats", "requests that differ in digits, case or whitespace only",
+     "remove varying parts (dates, ids) from the prompt, and cache"),
+)  # fmt: skip
 
 
 def _group_repeats(keys: Array, started: Array, positions: Array) -> tuple[Array, Array]:

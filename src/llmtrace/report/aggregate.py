@@ -16,7 +16,8 @@ from .distribution import Distribution
 from .group import Groups, Key, grouped
 from .select import TIMES, Selection
 
-_SUMS = ("input", "output", "cache_read", "cache_write", "reasoning", "cost", "estimated_cost")
+_TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
+_SUMS = (*_TOKENS, "cost", "estimated_cost")
 _LISTS = ("duration", "first_token", "speed")
 
 
@@ -67,16 +68,8 @@ class Aggregate:
     def as_dict(self) -> dict[str, Any]:
         """Return the figures with their units in the names, in dollars and seconds, for JSON and CSV."""
         figures: dict[str, Any] = {
-            "calls": self.calls,
-            "errors": self.errors,
-            "refusals": self.refusals,
-            "blocked": self.blocked,
-            "cancelled": self.cancelled,
-            "input_tokens": self.input,
-            "output_tokens": self.output,
-            "cache_read_tokens": self.cache_read,
-            "cache_write_tokens": self.cache_write,
-            "reasoning_tokens": self.reasoning,
+            **{name: getattr(self, name) for name in ("calls", "errors", "refusals", "blocked", "cancelled")},
+            **{f"{name}_tokens": getattr(self, name) for name in _TOKENS},
             "cost_usd": float(self.dollars) if self.priced else None,
             "cost_per_call_usd": None if self.dollars_per_call is None else float(self.dollars_per_call),
             "estimated_cost_usd": self.estimated_cost / PICO if self.estimated_cost else None,

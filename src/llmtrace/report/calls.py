@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..store.packed import METRIC_LAYOUT, SIMILARITY_LAYOUT, metrics_sql, similarity_sql
+from ..store.read import ALL_TIMES
 from ..store.schema import DIMENSION_COLUMNS
 from .select import ROWS, Condition, Selection, columns
 
@@ -97,7 +98,8 @@ def _packed(
     store: sqlite3.Connection, chosen: Selection, dimensions: Mapping[int, Any], packed: Sequence[str]
 ) -> list[bytes]:
     """Return the packed columns of all selected calls, one concatenated blob for each layout."""
-    clause, values = where(chosen, _unless_all(store, dimensions))
+    (total,) = store.execute("SELECT count(*) FROM dimensions").fetchone()
+    clause, values = where(chosen, None if len(dimensions) == total else dimensions)
     try:
         # Concatenate in SQLite, which is faster than Python row by row. Blobs are not altered.
         joined = ", ".join(f"CAST(group_concat({column}, '') AS BLOB)" for column in packed)
@@ -107,11 +109,6 @@ def _packed(
             f"SELECT {', '.join(packed)} FROM calls {clause} ORDER BY dimensions, started", values
         ).fetchall()
     return [b"".join(parts) for parts in zip(*rows, strict=True)] or [b"" for _ in packed]
-
-
-def _unless_all(store: sqlite3.Connection, dimensions: Mapping[int, Any]) -> Mapping[int, Any] | None:
-    (total,) = store.execute("SELECT count(*) FROM dimensions").fetchone()
-    return None if len(dimensions) == total else dimensions
 
 
 def _holding(calls: CallTable, condition: Condition) -> Array:
@@ -171,28 +168,26 @@ def values_of(dimensions: Dimensions, dimension: str) -> list[str | None]:
     return [None]
 
 
-def where(chosen: Selection, dimensions: Mapping[int, Any] | None) -> tuple[str, list[Any]]:
+def where(chosen: Selection, dimensions: Mapping[int, Any] | None) -> tuple[str, Sequence[int]]:
     """Return the SQL condition on ``calls`` for a time window and dimensions ids; ``None`` for all ids."""
     parts: list[str] = []
-    values: list[Any] = []
     if dimensions is not None:
         # Integers from the store, and too many of them for parameters.
         parts.append(f"dimensions IN ({','.join(map(str, dimensions))})")
-    elif chosen.since is not None or chosen.until is not None:
+    elif chosen.window != ALL_TIMES:
         # Name all ids, so that SQLite seeks the window in the index for each of them.
         parts.append("dimensions IN (SELECT id FROM dimensions)")
-    for sign, bound in ((">=", chosen.since), ("<", chosen.until)):
-        if bound is not None:
-            parts.append(f"started {sign} ?")
-            values.append(bound)
-    return (f"WHERE {' AND '.join(parts)}" if parts else ""), values
+    if chosen.window != ALL_TIMES:
+        parts.append("started >= ? AND started < ?")
+    return (f"WHERE {' AND '.join(parts)}" if parts else ""), chosen.window if chosen.window != ALL_TIMES else ()
 
 
 def exact_sum(values: Array, groups: Array | None = None, count: int = 1) -> list[int]:
     """Return exact sums by group, without missing values. 64-bit sums could overflow and float sums be rounded."""
     present = np.maximum(values, 0)
     sums = [0] * count
-    for shift in _shifts(present):
+    bits = int(present.max()).bit_length() if len(present) else 0
+    for shift in range(0, bits, _EXACT_BITS):
         piece = (present >> shift) & ((1 << _EXACT_BITS) - 1)
         if groups is None:
             parts = [int(piece.sum())]
@@ -200,8 +195,3 @@ def exact_sum(values: Array, groups: Array | None = None, count: int = 1) -> lis
             parts = np.bincount(groups, weights=piece, minlength=count).astype(np.int64).tolist()
         sums = [total + (part << shift) for total, part in zip(sums, parts, strict=True)]
     return sums
-
-
-def _shifts(values: Array) -> Iterator[int]:
-    bits = int(values.max()).bit_length() if len(values) else 0
-    yield from range(0, bits, _EXACT_BITS)

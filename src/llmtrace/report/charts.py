@@ -67,7 +67,9 @@ def stacked_columns(
                 tooltip = f"{label} · {name} · {show(values[at])}"
                 bars.append(Bar(colour, at + 0.08, HEIGHT - stacked, 0.84, size, tooltip))
     keys = [(colour, name) for colour, (name, values) in enumerate(series) if any(values)]
-    return Chart(title, len(labels), bars, show(top), show(top / 2), _ticks(labels), keys, "time")
+    step = max(1, math.ceil(len(labels) / 5))  # about five labels, evenly spread
+    ticks = [((at + 0.5) / len(labels), labels[at]) for at in range(0, len(labels), step)]
+    return Chart(title, len(labels), bars, show(top), show(top / 2), ticks, keys, "time")
 
 
 def histogram(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tuple[float, str]], title: str) -> Chart:
@@ -79,9 +81,3 @@ def histogram(counts: Sequence[int], labels: Sequence[str], ticks: Sequence[tupl
         if count
     ]
     return Chart(title, len(counts), bars, f"{top:,.0f}", f"{top / 2:,.0f}", ticks)
-
-
-def _ticks(labels: Sequence[str]) -> list[tuple[float, str]]:
-    """Return about five labels, evenly spread, with the positions of their columns."""
-    step = max(1, math.ceil(len(labels) / 5))
-    return [((at + 0.5) / len(labels), labels[at]) for at in range(0, len(labels), step)]

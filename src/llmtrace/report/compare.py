@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -29,26 +29,12 @@ class Sample:
     """Figures of one side, for each call."""
 
     calls: int = 0
-    cost: Numbers = ()
-    latency: Numbers = ()
-    first: Numbers = ()
-    output: Numbers = ()
-    input: Numbers = ()
+    values: dict[str, Numbers] = field(default_factory=dict)
+    """Numbers by the names of ``_VALUES``."""
     errors: int = 0
     refusals: int = 0
     finishes: dict[str, int] = field(default_factory=dict)
     """Number of calls by finish reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric to compare: a mean or median of values, or a rate of counted calls."""
-
-    name: str
-    kind: Literal["mean", "median", "rate"]
-    values: Callable[[Sample], Numbers] | None = None
-    part: Callable[[Sample], int] | None = None
-    show: Callable[[float | None], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +72,28 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else formatting.share(value, 1) if value else "0%"
 
 
-METRICS = (
-    Metric("cost", "mean", lambda side: side.cost, show=formatting.money),
-    Metric("latency", "median", lambda side: side.latency, show=formatting.seconds),
-    Metric("first token", "median", lambda side: side.first, show=formatting.seconds),
-    Metric("input", "mean", lambda side: side.input, show=lambda value: formatting.count(_format_count(value))),
-    Metric("output", "mean", lambda side: side.output, show=lambda value: formatting.count(_format_count(value))),
-    Metric("error", "rate", part=lambda side: side.errors, show=_percent),
-    Metric("refusal", "rate", part=lambda side: side.refusals, show=_percent),
-)
+def _count(value: float | None) -> str:
+    return formatting.count(None if value is None else round(value))
 
 
-def _format_count(value: float | None) -> int | None:
-    return None if value is None else round(value)
+_VALUES: dict[str, tuple[str, str, int, Callable[[float | None], str]]] = {
+    "cost": ("mean", "cost", PICO, formatting.money),
+    "latency": ("median", "duration", 10**6, formatting.seconds),
+    "first token": ("median", "first_token", 10**6, formatting.seconds),
+    "input": ("mean", "input", 1, _count),
+    "output": ("mean", "output", 1, _count),
+}
+"""Kind of comparison, column, units of the column in one, and format of each metric of which calls have a value."""
+_NAMES = (*_VALUES, "error", "refusal")
 
 
 def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
     """Read the figures of one side."""
     calls = carried_out(read(store, chosen))
     side = Sample(calls=len(calls))
-    for name, unit, attribute in (
-        ("cost", PICO, "cost"), ("duration", 10**6, "latency"), ("first_token", 10**6, "first"),
-        ("output", 1, "output"), ("input", 1, "input"),
-    ):  # fmt: skip
-        values = calls[name]
-        setattr(side, attribute, values[values >= 0] / unit)
+    for name, (_, column, unit, _) in _VALUES.items():
+        values = calls[column]
+        side.values[name] = values[values >= 0] / unit
     for row, count in zip(
         calls.dimensions, np.bincount(calls.dimension_ids, minlength=len(calls.dimensions)).tolist(), strict=True
     ):
@@ -124,22 +107,21 @@ def sample(store: sqlite3.Connection, chosen: Selection) -> Sample:
 
 def compare(before: Sample, after: Sample) -> list[Change]:
     """Compare every metric that at least one side has; finish reasons come last."""
-    changes = [_change(metric, before, after) for metric in METRICS]
+    changes = [_change(name, before.values.get(name, ()), after.values.get(name, ())) for name in _VALUES]
+    changes += [
+        _rate("error", before.errors, before.calls, after.errors, after.calls),
+        _rate("refusal", before.refusals, before.calls, after.refusals, after.calls),
+    ]
+    ended = sum(before.finishes.values()), sum(after.finishes.values())
     for reason in sorted((before.finishes.keys() | after.finishes.keys()) - {"content_filter"}):  # counted as refusal
-        changes.append(_change(_finish(reason), before, after))
+        counts = before.finishes.get(reason, 0), after.finishes.get(reason, 0)
+        changes.append(_rate(f"finish {reason}", counts[0], ended[0], counts[1], ended[1]))
     return [change for change in changes if change.before is not None or change.after is not None]
 
 
-def _finish(reason: str) -> Metric:
-    return Metric(f"finish {reason}", "rate", part=lambda side: side.finishes.get(reason, 0), show=_percent)
-
-
-def _change(metric: Metric, before: Sample, after: Sample) -> Change:
-    if metric.part is not None:
-        return _rates(metric, metric.part(before), _base(metric, before), metric.part(after), _base(metric, after))
-    assert metric.values is not None
-    first, second = metric.values(before), metric.values(after)
-    middle, spread = (_mean, _mean_spread) if metric.kind == "mean" else (_median, _median_spread)
+def _change(name: str, first: Numbers, second: Numbers) -> Change:
+    kind, _, _, show = _VALUES[name]
+    middle, spread = (_mean, _mean_spread) if kind == "mean" else (_median, _median_spread)
     a, b = middle(first), middle(second)
     change = low = high = None
     if a and b is not None:
@@ -149,14 +131,11 @@ def _change(metric: Metric, before: Sample, after: Sample) -> Change:
             # Use logarithms: the logarithm of a ratio is nearly normal where the ratio itself is not.
             wide = _Z * math.hypot(parts[0], parts[1])
             low, high = (b / a) * math.exp(-wide) - 1, (b / a) * math.exp(wide) - 1
-    return Change(metric.name, metric.kind, a, b, change, low, high, (metric.show(a), metric.show(b)))
+    return Change(name, kind, a, b, change, low, high, (show(a), show(b)))
 
 
-def _base(metric: Metric, side: Sample) -> int:
-    return sum(side.finishes.values()) if metric.name.startswith("finish ") else side.calls
-
-
-def _rates(metric: Metric, x: int, n: int, y: int, m: int) -> Change:
+def _rate(name: str, x: int, n: int, y: int, m: int) -> Change:
+    """Compare ``x`` of ``n`` calls with ``y`` of ``m``."""
     a, b = (x / n if n else None), (y / m if m else None)
     change = low = high = None
     if a is not None and b is not None:
@@ -166,7 +145,7 @@ def _rates(metric: Metric, x: int, n: int, y: int, m: int) -> Change:
             (a_low, a_high), (b_low, b_high) = _wilson(x, n), _wilson(y, m)
             low = change - math.hypot(b - b_low, a_high - a)
             high = change + math.hypot(b_high - b, a - a_low)
-    return Change(metric.name, "rate", a, b, change, low, high, (metric.show(a), metric.show(b)))
+    return Change(name, "rate", a, b, change, low, high, (_percent(a), _percent(b)))
 
 
 def _wilson(count: int, of: int) -> tuple[float, float]:
@@ -215,10 +194,9 @@ def parse_limit(text: str) -> Limit:
         QueryError: The text is not a valid limit.
     """
     match = _LIMIT.fullmatch(" ".join(text.strip().lower().split()))
-    names = [metric.name for metric in METRICS]
-    if match is None or (match[1] not in names and not match[1].startswith("finish ")):
+    if match is None or (match[1] not in _NAMES and not match[1].startswith("finish ")):
         raise QueryError(
-            f"--fail-if {text!r} is not a valid limit: use NAME +N % with one of {', '.join(names)}, finish REASON"
+            f"--fail-if {text!r} is not a valid limit: use NAME +N % with one of {', '.join(_NAMES)}, finish REASON"
         )
     return Limit(match[1], float(f"{match[2]}{match[3]}") / 100, text)
 

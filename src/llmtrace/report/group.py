@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -77,10 +78,14 @@ def _axis(calls: CallTable, name: str) -> _Axis:
         ids = calls[name if name in ROWS else "labels"].astype(np.int64) + 1  # 0 means "none"
         present, codes = _numbered(ids, int(ids.max()) + 1 if len(ids) else 0)
         if name in ROWS:
-            return _Axis(codes, len(present), _Texts(calls, present - 1))
-        names = texts(calls.store, (present - 1).tolist())
-        return _named([label(names.get(number), name[4:]) for number in (present - 1).tolist()], codes)
+            return _Axis(codes, len(present), lambda numbers: _names(calls, (present - 1)[list(numbers)].tolist()))
+        return _named([label(text, name[4:]) for text in _names(calls, (present - 1).tolist())], codes)
     return _named([values_of(row, name)[0] for row in calls.dimensions], calls.dimension_ids)
+
+
+def _names(calls: CallTable, ids: Sequence[int]) -> list[str | None]:
+    names = texts(calls.store, ids)
+    return [names.get(number) for number in ids]
 
 
 def _named(values: Sequence[str | None], codes: Array) -> _Axis:
@@ -105,28 +110,26 @@ def _by_tag(calls: CallTable) -> tuple[CallTable, _Axis]:
 
 
 def _time_axis(calls: CallTable, name: str) -> _Axis:
-    seconds = TIMES["day"] if name == "month" else TIMES[name]
-    # Shift weeks by four days: they begin on Monday, and the epoch was a Thursday.
-    numbers = (calls["started"] - (4 * 86400 * 10**6 if name == "week" else 0)) // (seconds * 10**6)
+    numbers = unit_number(name, calls["started"])
     first = int(numbers.min()) if len(numbers) else 0
     present, codes = _numbered(numbers - first, int(numbers.max()) - first + 1 if len(numbers) else 0)
-    return _named([_time(name, first + number) for number in present.tolist()], codes)
+    return _named([unit_label(name, first + number) for number in present.tolist()], codes)
 
 
-def _time(name: str, number: int) -> str:
-    seconds = number * (TIMES[name] or 86400) + (4 * 86400 if name == "week" else 0)
-    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+def unit_number(name: str, started: Any) -> Any:
+    """Return the number of the hour, day or week since the epoch that contains a time, or each of an array.
+
+    Times are in microseconds. Months, which differ in length, are numbered by day.
+    """
+    return (started - _offset(name) * 10**6) // ((TIMES[name] or 86400) * 10**6)
+
+
+def unit_label(name: str, number: int) -> str:
+    """Return the label of the unit with a number of ``unit_number``."""
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=number * (TIMES[name] or 86400) + _offset(name))
     return when.strftime({"hour": "%Y-%m-%d %H:00", "month": "%Y-%m"}.get(name, "%Y-%m-%d"))
 
 
-class _Texts:
-    """Lookup of user or session names, which may be as many as calls: only names that are shown are read."""
-
-    def __init__(self, calls: CallTable, ids: Array) -> None:
-        self._store = calls.store
-        self._ids = ids
-
-    def __call__(self, numbers: Sequence[int]) -> list[str | None]:
-        ids = self._ids[list(numbers)].tolist()
-        names = texts(self._store, ids)
-        return [names.get(number) for number in ids]
+def _offset(name: str) -> int:
+    # Shift weeks by four days: they begin on Monday, and the epoch was a Thursday.
+    return 4 * 86400 if name == "week" else 0

@@ -19,6 +19,7 @@ from .aggregate import Aggregate, aggregate, costs, overall
 from .calls import CallTable, read
 from .charts import COLOURS, Chart, histogram, stacked_columns
 from .distribution import Distribution
+from .group import unit_label, unit_number
 from .select import Selection
 from .table import ABSENT, BLOCKED, COST_COLUMNS, TIME_COLUMNS, footnotes
 
@@ -116,7 +117,9 @@ def _cost_over_time(calls: CallTable, unit: str) -> Chart | None:
     features: dict[str, dict[str, float]] = {}
     for (when, feature), cost in costs(calls, (unit, "feature")).items():
         features.setdefault(feature or ABSENT, {})[when or ""] = cost / PICO
-    labels = _time_labels(unit, *_window(calls))
+    # All units of the window, those without calls too.
+    first, last = (int(unit_number(unit, int(bound))) for bound in (calls["started"].min(), calls["started"].max()))
+    labels = list(dict.fromkeys(unit_label(unit, number) for number in range(first, last + 1)))
     names = sorted(features, key=lambda name: -sum(features[name].values()))
     series = [(name, [features[name].get(label, 0.0) for label in labels]) for name in names[:COLOURS]]
     if names[COLOURS:]:
@@ -126,24 +129,6 @@ def _cost_over_time(calls: CallTable, unit: str) -> Chart | None:
         return None
     shown = [label[5:] if unit in ("day", "week") else label[5:16] if unit == "hour" else label for label in labels]
     return stacked_columns(shown, series, formatting.money, f"cost by {unit} and feature")
-
-
-def _time_labels(unit: str, first: datetime, last: datetime) -> list[str]:
-    """Return all labels of a time axis, those without calls too, in the format of ``group``."""
-    day = first.replace(hour=0, minute=0, second=0, microsecond=0)
-    if unit == "hour":
-        at, step, form = first.replace(minute=0, second=0, microsecond=0), timedelta(hours=1), "%Y-%m-%d %H:00"
-    elif unit == "month":
-        months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-        return [f"{month // 12}-{month % 12 + 1:02}" for month in months]
-    else:
-        at = day - timedelta(days=day.weekday() if unit == "week" else 0)
-        step, form = timedelta(days=7 if unit == "week" else 1), "%Y-%m-%d"
-    labels = []
-    while at <= last:
-        labels.append(at.strftime(form))
-        at += step
-    return labels
 
 
 def _histogram(title: str, values: Distribution, of: str) -> tuple[str, str, Chart] | None:
@@ -183,7 +168,7 @@ def _most_expensive(calls: CallTable, chosen: Selection) -> list[dict[str, Any]]
         calls_of_traces = zip(calls["dimensions"][top].tolist(), calls["started"][top].tolist(), strict=True)
         rows = traces_of(calls.store, list(calls_of_traces), limit=10)
     else:
-        rows = traces_by(calls.store, "most_expensive", since=chosen.since, until=chosen.until, limit=10)
+        rows = traces_by(calls.store, "most_expensive", chosen.window, limit=10)
     return [_trace(row) for row in rows if row.cost]
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import translate
 from functools import lru_cache
 
+from ..store.read import ALL_TIMES, Window
 from ..store.schema import DIMENSION_COLUMNS
 
 TIMES = {"hour": 3600, "day": 86400, "week": 7 * 86400, "month": 0}
@@ -57,10 +58,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A half-open time window in microseconds since the epoch, and conditions that must all hold."""
+    """A time window, and conditions that must all hold."""
 
-    since: int | None = None
-    until: int | None = None
+    window: Window = ALL_TIMES
     where: tuple[Condition, ...] = field(default=())
 
 
@@ -74,12 +74,12 @@ def selection(
     """
     now = now or datetime.now(UTC)
     first, last = (
-        None if text is None else (parse_time(text, now) - _EPOCH) // timedelta(microseconds=1)
-        for text in (since, until)
+        bound if text is None else (parse_time(text, now) - _EPOCH) // timedelta(microseconds=1)
+        for text, bound in zip((since, until), ALL_TIMES, strict=True)
     )
-    if first is not None and last is not None and first >= last:
+    if first >= last:
         raise QueryError(f"--since {shortened(str(since))} is not before --until {shortened(str(until))}")
-    return Selection(first, last, tuple(_condition(text) for text in where))
+    return Selection(Window(first, last), tuple(_condition(text) for text in where))
 
 
 def parse_time(text: str, now: datetime) -> datetime:

@@ -15,6 +15,7 @@ from .span_codec import StoredSpan
 _NOT_CALLS = frozenset(
     {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
 )
+_TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
 MAX_INTEGER = 2**63 - 1
 """Largest integer that SQLite stores."""
 
@@ -63,11 +64,7 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
     return {
         "duration": max(0, span.ended - span.started) // 1000,
         "first_token": _scaled(attributes.get(names.STREAM_FIRST_TOKEN), 10**6),
-        "input": _count(attributes, names.USAGE["input"]),
-        "output": _count(attributes, names.USAGE["output"]),
-        "cache_read": _count(attributes, names.USAGE["cache_read"]),
-        "cache_write": _count(attributes, names.USAGE["cache_write"]),
-        "reasoning": _count(attributes, names.USAGE["reasoning"]),
+        **{name: _count(attributes, names.USAGE[name]) for name in _TOKENS},
         "cost": _cost(attributes),
         "cost_input": _money(attributes.get(names.INPUT_COSTS["input"])),
         "estimated_cost": _money(attributes.get(names.COST_ESTIMATE)),
@@ -79,32 +76,26 @@ def measures_of(span: StoredSpan) -> dict[str, int | None]:
 
 
 def similarity_of(span: StoredSpan, hashes: Fingerprint | None = None, key: bytes = b"") -> dict[str, int | None]:
-    """Return the columns that identify similar requests.
+    """Return the columns that identify similar requests, from the request body or else from recorded content."""
+    if hashes is None and (hashes := _from_content(span.attributes, key)) is None:
+        return {}
+    chars, tokens = hashes.chars, _count(span.attributes, names.USAGE["input"])
 
-    The hashes come from the span's attributes, else from the request body, else from recorded content.
-    """
-    attributes = span.attributes
-    if names.REQUEST_HASH not in attributes:
-        if hashes is not None:
-            attributes = {**attributes, **attributes_of(hashes)}
-        elif isinstance(attributes.get(names.INPUT_MESSAGES), str):
-            attributes = _from_content(attributes, key)
-    chars, tokens = _count(attributes, names.REQUEST_CHARS), _count(attributes, names.USAGE["input"])
-
-    def tokens_of(*counts: str) -> int | None:
-        part = sum(_count(attributes, name) or 0 for name in counts)
+    def tokens_of(part: int) -> int | None:
         return None if not chars or tokens is None or not part else round(tokens * min(1.0, part / chars))
 
     return {
-        "exact_hash": _hash(attributes.get(names.REQUEST_HASH)),
-        "near_hash": _hash(attributes.get(names.REQUEST_NEAR_HASH)),
-        "prefix_hash": _hash(attributes.get(names.REQUEST_PREFIX_HASH)),
-        "prefix_tokens": tokens_of(names.REQUEST_PREFIX_CHARS),
-        "wasted_tokens": tokens_of(names.REQUEST_BLANK_CHARS, names.REQUEST_REPEATED_CHARS),
+        "exact_hash": _hash(hashes.exact),
+        "near_hash": _hash(hashes.near),
+        "prefix_hash": None if hashes.prefix is None else _hash(hashes.prefix),
+        "prefix_tokens": None if hashes.prefix is None else tokens_of(hashes.prefix_chars),
+        "wasted_tokens": tokens_of(hashes.blank_chars + hashes.repeated_chars),
     }
 
 
-def _from_content(attributes: Mapping[str, Any], key: bytes) -> Mapping[str, Any]:
+def _from_content(attributes: Mapping[str, Any], key: bytes) -> Fingerprint | None:
+    if not isinstance(attributes.get(names.INPUT_MESSAGES), str):
+        return None
     parts = {}
     for part, name in (("messages", names.INPUT_MESSAGES), ("system", names.SYSTEM_INSTRUCTIONS),
                       ("tools", names.TOOL_DEFINITIONS)):  # fmt: skip
@@ -112,31 +103,13 @@ def _from_content(attributes: Mapping[str, Any], key: bytes) -> Mapping[str, Any
         try:
             parts[part] = json.loads(text) if isinstance(text, str) else None
         except ValueError:  # truncated by a limit on attribute length
-            return attributes
+            return None
     params = {
         name: attributes[name]
         for name in sorted(attributes)
         if name.startswith(names.REQUEST) and name != names.REQUEST_STREAM
     }
-    return {**attributes, **attributes_of(fingerprint(**parts, params=params, key=key))}
-
-
-def attributes_of(hashes: Fingerprint) -> dict[str, str | int]:
-    """Return a fingerprint as span attributes, for calls whose content does not leave the process."""
-    attributes: dict[str, str | int] = {
-        names.REQUEST_HASH: hashes.exact,
-        names.REQUEST_NEAR_HASH: hashes.near,
-        names.REQUEST_CHARS: hashes.chars,
-    }
-    if hashes.prefix is not None:
-        attributes |= {names.REQUEST_PREFIX_HASH: hashes.prefix, names.REQUEST_PREFIX_CHARS: hashes.prefix_chars}
-    for name, count in (
-        (names.REQUEST_BLANK_CHARS, hashes.blank_chars),
-        (names.REQUEST_REPEATED_CHARS, hashes.repeated_chars),
-    ):
-        if count:
-            attributes[name] = count
-    return attributes
+    return fingerprint(**parts, params=params, key=key)
 
 
 def labels_of(span: StoredSpan) -> str | None:
@@ -207,10 +180,7 @@ def _unpriced(attributes: Mapping[str, Any], outcome: str) -> str | None:
     return _text(attributes, names.COST_REASON) or ("not_priced" if counted else None)
 
 
-def _hash(value: Any) -> int | None:
+def _hash(digits: str) -> int:
     """Convert sixteen hexadecimal digits to the signed 64-bit integer that SQLite stores."""
-    try:
-        number = int(value[:16], 16)
-    except (TypeError, ValueError):
-        return None
+    number = int(digits, 16)
     return number - 2**64 if number > MAX_INTEGER else number

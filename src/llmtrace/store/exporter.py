@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
-import threading
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .._files import Descriptor
-from .._process import before_fork, warn_once
+from .._process import ForkHeldLock, after_fork, warn_once
 from .prune import prune
 from .request_bodies import RequestBodies
 from .request_fingerprints import SentBody
@@ -48,15 +45,14 @@ class StoreExporter(SpanExporter):
         self.path = path
         self._sent = sent
         self._limits = {"max_mb": max_mb, "max_days": max_days}
-        self._lock = threading.Lock()
-        self._held_for_fork = False
+        # Close the connection before a fork: SQLite's locks do not survive it, and daemons close descriptors.
+        self._lock = ForkHeldLock(_FORK_TIMEOUT_SECONDS, self._close)
         self._writer: Writer | None = None
         self._marker: Descriptor | None = None
         """Opened with the connection, so that it is closed with its files if the program closes all descriptors."""
         self._descriptors_lost = False
-        self._process = os.getpid()
         self._pruned = 0.0
-        _exporters.add(self)
+        after_fork(self._after_fork)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write a batch of spans and return ``FAILURE`` if one of them was lost."""
@@ -91,7 +87,6 @@ class StoreExporter(SpanExporter):
         Raises:
             Exception: The store is locked, full, damaged, or not a store. No span was written.
         """
-        self._after_fork()
         deadline = time.monotonic() + timeout
         if not self._lock.acquire(timeout=timeout):
             raise StoreError(f"another thread is writing to {self.path}") from TimeoutError()
@@ -115,14 +110,11 @@ class StoreExporter(SpanExporter):
         try:
             writer.write(spans, sent)
             return 0
-        except sqlite3.DatabaseError as error:
-            # The store is locked, full, missing or damaged: every span would fail.
-            if not isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)):
-                raise
-            if len(spans) == 1:
-                self.complain(error)
-                return 1
         except Exception as error:
+            # A store that is locked, full, missing or damaged would fail for every span.
+            about_a_span = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, about_a_span):
+                raise
             if len(spans) == 1:
                 self.complain(error)
                 return 1
@@ -133,26 +125,11 @@ class StoreExporter(SpanExporter):
         """Log the first error that prevents spans from being written."""
         warn_once(f"llmtrace could not write spans to {self.path} (LLMTRACE_STORE): {error}", about=self.path)
 
-    def before_fork(self) -> None:
-        """Close the connection and hold the lock until the fork is over."""
-        # A child must not inherit the connection: SQLite's locks do not survive a fork, and daemons close descriptors.
-        self._held_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT_SECONDS)
-        if self._held_for_fork:
-            self._close()
-
-    def after_fork_in_parent(self) -> None:
-        """Release the lock that ``before_fork`` acquired."""
-        if self._held_for_fork:
-            self._held_for_fork = False
-            self._lock.release()
-
     def _after_fork(self) -> None:
-        if self._process != os.getpid():
-            if self._writer is not None:
-                _unusable.append(self._writer)
-            self._writer = self._marker = None
-            self._lock = threading.Lock()  # the parent may have held the old lock
-            self._process = os.getpid()
+        """Drop the connection in a child whose parent could not close it in time."""
+        if self._writer is not None:
+            _unusable.append(self._writer)
+        self._writer = self._marker = None
 
     def _open(self, timeout: float) -> Writer:
         self._check_descriptors()
@@ -198,7 +175,6 @@ class StoreExporter(SpanExporter):
 
     def shutdown(self, timeout: float = _TIMEOUT_SECONDS) -> None:
         """Close the connection, after waiting up to ``timeout`` seconds for a batch that is being written."""
-        self._after_fork()
         if self._lock.acquire(timeout=timeout):
             try:
                 self._close()
@@ -208,22 +184,6 @@ class StoreExporter(SpanExporter):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Return True: every batch is committed when ``export`` returns."""
         return True
-
-
-_exporters: weakref.WeakSet[StoreExporter] = weakref.WeakSet()
-
-
-def _before_fork() -> None:
-    for exporter in list(_exporters):
-        exporter.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    for exporter in list(_exporters):
-        exporter.after_fork_in_parent()
-
-
-before_fork(_before_fork, _after_fork_in_parent)
 
 
 def _may_reconnect(error: sqlite3.OperationalError) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 METRIC_LAYOUT = {
     "started": "q", "duration": "q", "first_token": "q", "speed": "q", "input": "q", "output": "q", "cache_read": "q",
@@ -25,42 +25,42 @@ _ESTIMATES = ("estimated_input", "estimated_output", "estimated_cost")
 _METRIC_SOURCES = (*(name for name in METRIC_LAYOUT if name != "estimated"), "estimated_input", "estimated_output")
 
 
+def _pack(layout: Mapping[str, str], form: struct.Struct, row: Mapping[str, int | None]) -> bytes:
+    return form.pack(
+        *((0 if name in _HASHES else -1) if (value := row.get(name)) is None else value for name in layout)
+    )
+
+
 def pack_metrics(row: Mapping[str, int | None]) -> bytes:
     """Pack the metrics of a row of ``calls``."""
-    values = {**row, "estimated": int(any(row.get(name) is not None for name in _ESTIMATES))}
-    return _METRIC_STRUCT.pack(*(-1 if (value := values.get(name)) is None else value for name in METRIC_LAYOUT))
+    return _pack(
+        METRIC_LAYOUT, _METRIC_STRUCT, {**row, "estimated": int(any(row.get(name) is not None for name in _ESTIMATES))}
+    )
 
 
 def pack_similarity(row: Mapping[str, int | None]) -> bytes | None:
     """Pack the similarity columns of a row of ``calls``; ``None`` where all of them are null."""
-    values = [row.get(name) for name in SIMILARITY_LAYOUT]
-    if not any(value is not None for value in values):
+    if all(row.get(name) is None for name in SIMILARITY_LAYOUT):
         return None
-    return _SIMILARITY_STRUCT.pack(
-        *(
-            (0 if name in _HASHES else -1) if value is None else value
-            for name, value in zip(SIMILARITY_LAYOUT, values, strict=True)
-        )
-    )
+    return _pack(SIMILARITY_LAYOUT, _SIMILARITY_STRUCT, row)
 
 
-NO_SIMILARITY = _SIMILARITY_STRUCT.pack(*(0 if name in _HASHES else -1 for name in SIMILARITY_LAYOUT))
+NO_SIMILARITY = _pack(SIMILARITY_LAYOUT, _SIMILARITY_STRUCT, {})
 """Packed similarity of a call without any."""
 
 
 def register(connection: sqlite3.Connection) -> None:
     """Register SQL functions that pack a row, for rows of the first release, which did not pack them."""
-    for name, names, pack in (
-        ("llmtrace_metrics", _METRIC_SOURCES, pack_metrics),
-        ("llmtrace_similarity", SIMILARITY_LAYOUT, pack_similarity),
-    ):
-        columns = tuple(names)
+    _register(connection, "llmtrace_metrics", _METRIC_SOURCES, pack_metrics)
+    _register(connection, "llmtrace_similarity", tuple(SIMILARITY_LAYOUT), pack_similarity)
 
-        def packed(*values: int | None, columns: tuple[str, ...] = columns, pack: object = pack) -> bytes | None:
-            blob: bytes | None = pack(dict(zip(columns, values, strict=True)))  # type: ignore[operator] # one of two
-            return blob
 
-        connection.create_function(name, len(columns), packed, deterministic=True)
+def _register(
+    connection: sqlite3.Connection, name: str, columns: tuple[str, ...], pack: Callable[..., bytes | None]
+) -> None:
+    connection.create_function(
+        name, len(columns), lambda *values: pack(dict(zip(columns, values, strict=True))), deterministic=True
+    )
 
 
 def metrics_sql(version: int) -> str:

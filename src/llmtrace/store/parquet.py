@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._decimal import from_pico
+from .read import ALL_TIMES, Window
 from .schema import DIMENSION_COLUMNS, StoreError
 from .span_codec import unpack
 
@@ -31,14 +32,13 @@ WHERE s.started >= ? AND s.started < ? ORDER BY s.id
 def write_parquet(
     store: sqlite3.Connection,
     path: Path,
+    window: Window = ALL_TIMES,
     *,
-    since: int | None = None,
-    until: int | None = None,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Write one row for each span, with the columns of the reports and all attributes as JSON.
 
-    The window is in microseconds since the epoch, its end exclusive. ``on_progress`` gets the number of rows so far.
+    ``on_progress`` gets the number of rows so far.
 
     Raises:
         StoreError: ``pyarrow`` is not installed, or the file cannot be written.
@@ -51,7 +51,7 @@ def write_parquet(
     schema = _schema(pyarrow)
     (version,) = store.execute("PRAGMA user_version").fetchone()
     query = _QUERY.format(key="dimensions" if version >= 3 else "facts")
-    rows = store.execute(query, (since or 0, 2**63 - 1 if until is None else until))
+    rows = store.execute(query, window)
     count = 0
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..telemetry import names
 from .read import spans_after
@@ -25,13 +25,17 @@ def prune(connection: sqlite3.Connection, *, max_mb: float, max_days: float, sec
     """Remove traces beyond these limits, of which 0 is none, for about ``seconds``. Return the number removed."""
     connection.execute("PRAGMA secure_delete = FAST")
     deadline = time.monotonic() + seconds
-    removed = _remove_old(connection, max_days, deadline)
+    removed = 0
+    if max_days:
+        oldest = int(max(0.0, time.time() - max_days * 86400) * 1e6)
+        query = "SELECT id FROM traces WHERE ended < ? ORDER BY ended LIMIT ?"
+        removed += _remove_while(connection, query, (oldest, _MAX_TRACES_PER_TRANSACTION), deadline)
     if max_mb and _bytes(connection) > max_mb * 1e6:
-        while _bytes(connection) > max_mb * 1e6 * _FULL_STORE_TARGET and time.monotonic() < deadline:
-            count = _remove(connection, "SELECT id FROM traces ORDER BY id LIMIT ?", (_MAX_TRACES_PER_TRANSACTION,))
-            removed += count
-            if not count:
-                break
+        query = "SELECT id FROM traces ORDER BY id LIMIT ?"
+        target = max_mb * 1e6 * _FULL_STORE_TARGET
+        removed += _remove_while(
+            connection, query, (_MAX_TRACES_PER_TRANSACTION,), deadline, lambda: _bytes(connection) > target
+        )
     if removed:
         if _orphans_are_due(connection):
             _remove_orphans(connection)
@@ -64,17 +68,16 @@ def empty_log(connection: sqlite3.Connection) -> bool:
     return not busy
 
 
-def _remove_old(connection: sqlite3.Connection, days: float, deadline: float) -> int:
-    if not days:
-        return 0
-    oldest = int(max(0.0, time.time() - days * 86400) * 1e6)
+def _remove_while(
+    connection: sqlite3.Connection,
+    query: str,
+    values: Sequence[int],
+    deadline: float,
+    needed: Callable[[], bool] = lambda: True,
+) -> int:
     removed = 0
-    while time.monotonic() < deadline:
-        count = _remove(
-            connection,
-            "SELECT id FROM traces WHERE ended < ? ORDER BY ended LIMIT ?",
-            (oldest, _MAX_TRACES_PER_TRANSACTION),
-        )
+    while time.monotonic() < deadline and needed():
+        count = _remove(connection, query, values)
         removed += count
         if count < _MAX_TRACES_PER_TRANSACTION:
             break

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .schema import StoreError
 from .span_codec import StoredSpan, unpack
@@ -18,6 +18,16 @@ SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, r.json, s.body FR
 JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
 """
 _ORDERS = {"last": "ended", "slowest": "ended - started", "most_expensive": "cost"}
+
+
+class Window(NamedTuple):
+    """A time window in microseconds since the epoch, its end exclusive."""
+
+    since: int = 0
+    until: int = 2**63 - 1
+
+
+ALL_TIMES = Window()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +65,10 @@ def find_trace(store: sqlite3.Connection, trace_id: str) -> TraceRow:
     return TraceRow(*rows[0])
 
 
-def traces_by(
-    store: sqlite3.Connection, order: str, *, since: int | None = None, until: int | None = None, limit: int = 1
-) -> list[TraceRow]:
+def traces_by(store: sqlite3.Connection, order: str, window: Window = ALL_TIMES, *, limit: int = 1) -> list[TraceRow]:
     """Return the ``last``, ``slowest`` or ``most_expensive`` traces that contain a call."""
     query = f"{_TRACE} WHERE calls > 0 AND started >= ? AND started < ? ORDER BY {_ORDERS[order]} DESC LIMIT ?"
-    bounds = (since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
-    return [TraceRow(*row) for row in store.execute(query, bounds)]
+    return [TraceRow(*row) for row in store.execute(query, (*window, limit))]
 
 
 def traces_of(store: sqlite3.Connection, calls: Sequence[tuple[int, int]], *, limit: int) -> list[TraceRow]:
@@ -85,12 +92,11 @@ def last_span(store: sqlite3.Connection) -> int:
 
 
 def spans_after(
-    store: sqlite3.Connection, number: int, *, since: int | None = None, until: int | None = None, limit: int = -1
+    store: sqlite3.Connection, number: int, window: Window = ALL_TIMES, *, limit: int = -1
 ) -> Iterator[tuple[int, StoredSpan]]:
     """Yield the spans that were written after row ``number``, with their row ids, in the order of writing."""
-    bounds = (number, since if since is not None else 0, until if until is not None else 2**63 - 1, limit)
     query = f"{_SPANS} WHERE s.id > ? AND s.started >= ? AND s.started < ? ORDER BY s.id LIMIT ?"
-    yield from map(_span, store.execute(query, bounds))
+    yield from map(_span, store.execute(query, (number, *window, limit)))
 
 
 def _span(row: tuple[Any, ...]) -> tuple[int, StoredSpan]:

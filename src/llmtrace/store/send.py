@@ -12,7 +12,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 
-from .read import spans_after
+from .read import ALL_TIMES, Window, spans_after
 from .schema import StoreError
 from .span_codec import StoredSpan
 
@@ -23,27 +23,26 @@ def send(
     store: sqlite3.Connection,
     exporter: SpanExporter,
     address: str,
+    window: Window = ALL_TIMES,
     *,
-    since: int | None = None,
-    until: int | None = None,
     again: bool = False,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> int:
     """Send the spans that were not sent to an address before, or with ``again`` all, and return their number.
 
-    The progress is kept in the store under the address, except for a window in microseconds since the epoch. It is
-    passed to ``on_progress`` too.
+    The progress is kept in the store under the address, except for a window. It is passed to ``on_progress``
+    too.
 
     Raises:
         StoreError: The endpoint accepts no more spans. The progress so far is kept.
     """
-    complete = since is None and until is None
+    complete = window == ALL_TIMES
     progress_key = f"sent to {address}"
     row = store.execute("SELECT value FROM meta WHERE name = ?", (progress_key,)).fetchone()
     number = row[0] if row is not None and complete and not again else 0
     count = 0
     while True:
-        batch = list(spans_after(store, number, since=since, until=until, limit=_BATCH))
+        batch = list(spans_after(store, number, window, limit=_BATCH))
         if not batch:
             return count
         if exporter.export([readable(span) for _, span in batch]) is not SpanExportResult.SUCCESS:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._errors import log_internal_error
+from .._sink import Sink
 from .exporter import StoreExporter
 from .request_fingerprints import SentBody
 from .schema import StoreError
@@ -27,7 +28,7 @@ _SPAN_OVERHEAD_BYTES = 1024
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class StoreSink:
+class StoreSink(Sink):
     """A sink that writes to the store. Spans that cannot be written now wait in memory, bounded, newest preferred."""
 
     durable = True
@@ -48,9 +49,6 @@ class StoreSink:
     def has_backlog(self) -> bool:
         """True while spans that could not be written wait in memory."""
         return bool(self._waiting)
-
-    def start(self) -> None:
-        """Do nothing: the first write opens the file."""
 
     def write(self, batch: Sequence[Any]) -> None:
         """Write a batch to the store, or keep it in memory."""

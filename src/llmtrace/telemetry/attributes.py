@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.util.types import AttributeValue
 
 from .._compat.span_attributes import make_encodable
+from .._read import put
 from ..capture.background import FETCH
 from ..capture.failure import error_code, http_status, qualified_name
 from ..model import BILLED_OPERATIONS, Counts, is_pinned
@@ -19,14 +20,10 @@ from .content_policy import ContentPolicy
 from .costs import describe_budget, describe_cost, describe_estimate
 from .truncate import dumps
 
+if TYPE_CHECKING:
+    from .spans import SpanEmitter
+
 Attributes = dict[str, AttributeValue]
-
-
-class Options(Protocol):
-    """Settings that describers read."""
-
-    content: ContentPolicy
-    """Policy that decides whether error texts, which may echo a prompt, are recorded."""
 
 
 _SPECIAL_PARAMETERS = {"dimensions": names.DIMENSIONS, "reranker.top_k": names.RERANK_TOP_K}
@@ -41,7 +38,7 @@ _FILTER_ERROR_CODES = frozenset({"content_filter", "content_policy_violation", "
 _OPERATIONS_WITH_USAGE = BILLED_OPERATIONS - {"moderation"}
 
 
-def describe_request(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_request(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the parameters of the request, and OpenAI's API type and service tier."""
     request = call.request
     for key, value in request.params.items() if "parameters" not in options.content.hidden else ():
@@ -51,29 +48,26 @@ def describe_request(call: FinishedCall, options: Options, into: Attributes) -> 
             into[_SPECIAL_PARAMETERS.get(key) or names.REQUEST + key] = typed
     if request.vendor_params and "parameters" not in options.content.hidden:
         into[names.REQUEST_PARAMETERS] = dumps(request.vendor_params)
-    if request.stream:
-        into[names.REQUEST_STREAM] = True
-    for name, value in (
-        (names.OUTPUT_TYPE, request.output_type),
-        (names.PREVIOUS_RESPONSE, request.previous_response_id),
-        (names.CONVERSATION, request.conversation_id),
-        (names.AGENT_ID, request.agent_id),
-        (names.GUARDRAIL, request.guardrail_id),
-        (names.KNOWLEDGE_BASE, request.knowledge_base_id),
-        (names.BATCH_ID, request.batch_id),
-        (names.BATCH_CUSTOM_ID, request.custom_id),
-        (names.API, call.wire_format.api),
-        (names.RERANK_MODEL, request.model if request.operation == "rerank" else None),
-    ):
-        if value is not None:
-            into[name] = value
+    values = {
+        names.REQUEST_STREAM: request.stream or None,
+        names.OUTPUT_TYPE: request.output_type,
+        names.PREVIOUS_RESPONSE: request.previous_response_id,
+        names.CONVERSATION: request.conversation_id,
+        names.AGENT_ID: request.agent_id,
+        names.GUARDRAIL: request.guardrail_id,
+        names.KNOWLEDGE_BASE: request.knowledge_base_id,
+        names.BATCH_ID: request.batch_id,
+        names.BATCH_CUSTOM_ID: request.custom_id,
+        names.API: call.wire_format.api,
+        names.RERANK_MODEL: request.model if request.operation == "rerank" else None,
+        names.MODEL_PINNED: None if request.model is None else is_pinned(request.model),
+    }
+    put(into, values)
     if request.api_type is not None:
         if call.provider in _OPENAI_PROVIDERS:
             into[names.OPENAI_API_TYPE] = request.api_type
         if request.service_tier is not None and request.service_tier != "auto":
             into[names.OPENAI_REQUEST_TIER] = request.service_tier
-    if request.model is not None:
-        into[names.MODEL_PINNED] = is_pinned(request.model)
 
 
 def _to_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
@@ -87,74 +81,64 @@ def _to_number(value: Any, kind: type[int] | type[float]) -> int | float | None:
     return number if number == value else None
 
 
-def describe_stream(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_stream(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add how the stream ended and its latencies in seconds; nothing if the call was not streamed."""
     timing = call.timing
     if timing is None:
         return
-    into[names.STREAM_END] = timing.stream_outcome
-    into[names.STREAM_COMPLETED] = timing.stream_outcome == "exhausted"
-    into[names.STREAM_CHUNKS] = timing.chunks
-    if timing.at_exit:
-        into[names.STREAM_AT_EXIT] = True
-    if timing.first_chunk is not None:
-        into[names.FIRST_CHUNK] = timing.first_chunk
-    if timing.first_token is not None:
-        into[names.STREAM_FIRST_TOKEN] = timing.first_token
-        output = call.response.usage and call.response.usage.get("output")
-        if output and timing.generation_time:
-            into[names.STREAM_SPEED] = output / timing.generation_time
-    if timing.gap_mean is not None and timing.gap_p95 is not None and timing.gap_max is not None:
-        into[names.STREAM_GAP_MEAN] = timing.gap_mean
-        into[names.STREAM_GAP_P95] = timing.gap_p95
-        into[names.STREAM_GAP_MAX] = timing.gap_max
-        into[names.STREAM_STALLS] = timing.stalls
+    output = call.response.usage and call.response.usage.get("output")
+    values = {
+        names.STREAM_END: timing.stream_outcome,
+        names.STREAM_COMPLETED: timing.stream_outcome == "exhausted",
+        names.STREAM_CHUNKS: timing.chunks,
+        names.STREAM_AT_EXIT: timing.at_exit or None,
+        names.FIRST_CHUNK: timing.first_chunk,
+        names.STREAM_FIRST_TOKEN: timing.first_token,
+        names.STREAM_SPEED: output / timing.generation_time if output and timing.generation_time else None,
+        names.STREAM_GAP_MEAN: timing.gap_mean,
+        names.STREAM_GAP_P95: timing.gap_p95,
+        names.STREAM_GAP_MAX: timing.gap_max,
+        names.STREAM_STALLS: None if timing.gap_mean is None else timing.stalls,
+    }
+    put(into, values)
 
 
-def describe_response(call: FinishedCall, options: Options, into: Attributes) -> None:
-    """Add the model, the ids, the finish reasons and the status that the provider returned."""
+def describe_response(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
+    """Add what the provider returned, and mark a call that the model declined or that a content filter stopped."""
     request, response = call.request, call.response
-    for name, value in (
-        (names.RESPONSE_ID, response.id or request.response_id),
-        (names.RESPONSE_MODEL, label_of(response.model)),
-        (names.CONVERSATION, response.conversation_id),
-        (names.COUNTED_TOKENS, response.counted_tokens),
-        (names.OPENAI_FINGERPRINT, response.fingerprint),
-        (names.ERROR_CODE, label_of(response.error)),
-    ):
-        if value is not None:
-            into[name] = value
+    values = {
+        names.RESPONSE_ID: response.id or request.response_id,
+        names.RESPONSE_MODEL: label_of(response.model),
+        names.CONVERSATION: response.conversation_id,
+        names.COUNTED_TOKENS: response.counted_tokens,
+        names.OPENAI_FINGERPRINT: response.fingerprint,
+        names.ERROR_CODE: label_of(response.error),
+        names.COMPACTED: response.compacted or None,
+        names.RESPONSE_STATUS: response.status if request.operation == FETCH else None,
+        names.OPENAI_RESPONSE_TIER: None if request.api_type is None else response.service_tier,
+    }
+    put(into, values)
     if response.dimensions is not None and request.operation == "embeddings":
         into.setdefault(names.DIMENSIONS, response.dimensions)
+    reasons = response.normalized_finish_reasons
     if response.finish_reasons:
-        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in response.normalized_finish_reasons]
+        into[names.FINISH_REASONS] = [label_of(reason) or "_other" for reason in reasons]
         into[names.FINISH_REASONS_RAW] = [label_of(reason) or "_other" for reason in response.finish_reasons]
     if response.server_times is not None:
         for stage, seconds in response.server_times.items():
             into[names.SERVER_TIME + stage] = seconds
-    if response.compacted:
-        into[names.COMPACTED] = True
-    if request.operation == "fetch_response" and response.status is not None:
-        into[names.RESPONSE_STATUS] = response.status
-    if request.api_type is not None and response.service_tier is not None:
-        into[names.OPENAI_RESPONSE_TIER] = response.service_tier
-
-
-def describe_refusal(call: FinishedCall, options: Options, into: Attributes) -> None:
-    """Mark a call that the model declined, or whose request or response a content filter stopped."""
-    response = call.response
-    filtered = "content_filter" in response.normalized_finish_reasons
-    if response.refused or filtered or (call.error is not None and error_code(call.error) in _FILTER_ERROR_CODES):
+    filtered = "content_filter" in reasons or (call.error is not None and error_code(call.error) in _FILTER_ERROR_CODES)
+    if response.refused or filtered:
         into[names.REFUSAL] = True
 
 
-def describe_usage(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_usage(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the token counts, unless another span already carries them."""
     if not call.usage_on_other_span:
         describe_counts(call, options, into)
 
 
-def describe_counts(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_counts(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the token counts and their source, even if another span carries them too."""
     counts: Counts | None = call.response.usage
     if call.outcome == "blocked":
@@ -180,27 +164,25 @@ def describe_counts(call: FinishedCall, options: Options, into: Attributes) -> N
         into[names.CACHE_CREATION] = written
 
 
-def describe_http(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_http(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add retries, the request id and the remaining rate limits, as the response headers have them."""
-    if call.retries > 0:
-        into[names.RETRIES] = call.retries
-    headers = call.headers
-    request_id = headers.get("x-request-id") or headers.get("request-id") or headers.get("x-amzn-requestid")
-    if request_id:
-        into[names.REQUEST_ID] = request_id
-    requests = headers.get("x-ratelimit-remaining-requests") or headers.get("anthropic-ratelimit-requests-remaining")
-    if requests and (remaining := _count(requests)) is not None:
-        into[names.REMAINING_REQUESTS] = remaining
-    tokens = headers.get("x-ratelimit-remaining-tokens") or headers.get("anthropic-ratelimit-tokens-remaining")
-    if tokens and (remaining := _count(tokens)) is not None:
-        into[names.REMAINING_TOKENS] = remaining
+    header = call.headers.get
+    requests = header("x-ratelimit-remaining-requests") or header("anthropic-ratelimit-requests-remaining")
+    tokens = header("x-ratelimit-remaining-tokens") or header("anthropic-ratelimit-tokens-remaining")
+    values = {
+        names.RETRIES: call.retries if call.retries > 0 else None,
+        names.REQUEST_ID: header("x-request-id") or header("request-id") or header("x-amzn-requestid") or None,
+        names.REMAINING_REQUESTS: _count(requests) if requests else None,
+        names.REMAINING_TOKENS: _count(tokens) if tokens else None,
+    }
+    put(into, values)
 
 
 def _count(value: str) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 19 else None
 
 
-def describe_outcome(call: FinishedCall, options: Options, into: Attributes) -> None:
+def describe_outcome(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add the outcome, ``error.type``, and the status and code of the response that refused the call."""
     into[names.OUTCOME] = call.outcome
     if call.error_type is None:
@@ -208,14 +190,9 @@ def describe_outcome(call: FinishedCall, options: Options, into: Attributes) -> 
     into[names.ERROR_TYPE] = call.error_type
     error = call.error
     if error is None:
-        if call.response.http_status is not None:
-            into[names.HTTP_STATUS] = call.response.http_status
-        return
-    status, code = http_status(error), label_of(error_code(error))
-    if status is not None:
-        into[names.HTTP_STATUS] = status
-    if code is not None:
-        into[names.ERROR_CODE] = code
+        put(into, {names.HTTP_STATUS: call.response.http_status})
+    else:
+        put(into, {names.HTTP_STATUS: http_status(error), names.ERROR_CODE: label_of(error_code(error))})
 
 
 def describe_exception(error: BaseException, policy: ContentPolicy, *, with_content: bool) -> Attributes:
@@ -232,14 +209,13 @@ def describe_exception(error: BaseException, policy: ContentPolicy, *, with_cont
     return event
 
 
-Describer = Callable[[FinishedCall, Options, Attributes], None]
+Describer = Callable[[FinishedCall, "SpanEmitter", Attributes], None]
 
 COMMON_DESCRIBERS: tuple[Describer, ...] = (describe_stream, describe_http, describe_cost, describe_budget)
 """Describers whose attributes no other instrumentation writes."""
 CALL_DESCRIBERS: tuple[Describer, ...] = (
     describe_request,
     describe_response,
-    describe_refusal,
     describe_usage,
     *COMMON_DESCRIBERS,
     describe_outcome,

@@ -12,7 +12,7 @@ from ..model import Blob, Message, RequestContent, normalize_finish_reason
 from . import names
 from .content_policy import ContentPolicy
 from .redact import REDACTED
-from .truncate import truncate
+from .truncate import Truncated, truncate
 from .upload import UntruncatedContent
 
 _MAX_TEXTS = 32
@@ -58,11 +58,7 @@ class Content:
         if not (policy.span or policy.event):
             return
         truncated = truncate(items, policy.max_bytes, redact, inline=policy.inline)
-        self.attributes[name] = truncated.text
-        self.values[name] = truncated.value
-        if truncated.cut:
-            self.cut = True
-            self.size += truncated.size
+        self._write(name, truncated.text, truncated.value, truncated)
 
     def put_text(self, name: str, text: str, policy: ContentPolicy) -> None:
         """Add one redacted and truncated text as it is, without JSON quotes."""
@@ -70,10 +66,13 @@ class Content:
             return
         # Truncate the text as a list of one: the text is never longer than its JSON.
         truncated = truncate([text], policy.max_bytes, policy.redact)
-        self.attributes[name] = self.values[name] = truncated.value[0] if truncated.value else ""
-        if truncated.cut:
-            self.cut = True
-            self.size += truncated.size
+        written = truncated.value[0] if truncated.value else ""
+        self._write(name, written, written, truncated)
+
+    def _write(self, name: str, attribute: AttributeValue, value: Any, truncated: Truncated) -> None:
+        self.attributes[name], self.values[name] = attribute, value
+        self.cut = self.cut or truncated.cut
+        self.size += truncated.size if truncated.cut else 0
 
     def close(self) -> Content:
         """Add the attributes that report truncation, and return the content itself."""

@@ -83,10 +83,6 @@ class ContentPolicy:
         """Return True if content is written on spans under the content mode of the enclosing block."""
         return self.with_mode(mode).span
 
-    def hides(self, kind: str) -> bool:
-        """Return True if a variable excludes that kind of content, such as ``inputs`` or ``outputs``."""
-        return kind in self.hidden
-
     def json(self, value: Any) -> str:
         """Return plain values as JSON, redacted and within ``max_bytes``."""
         if isinstance(value, list):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from opentelemetry.util.types import AttributeValue
 
+from .._read import put
 from ..model import INFERENCE_OPERATIONS
 from ..model.call_stages import FinishedCall
 from ..pricing.money import UNIT, Amount
 from . import names
 
+if TYPE_CHECKING:
+    from .spans import SpanEmitter
 
-def describe_cost(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
+
+def describe_cost(call: FinishedCall, options: SpanEmitter, into: dict[str, AttributeValue]) -> None:
     """Add the cost, its parts and the source of the price, or the reason why the call is unpriced."""
     priced = call.priced
     if priced is None:
@@ -23,24 +28,23 @@ def describe_cost(call: FinishedCall, options: object, into: dict[str, Attribute
             estimate = call.estimate
             into[names.COST_ESTIMATE] = max(priced.total, estimate.usd or 0.0) if estimate is not None else priced.total
         return
-    label = priced.label
-    into[names.COST_TOTAL] = priced.total
-    if not getattr(options, "proposed_cost", False):
-        into[names.USAGE_COST] = priced.total
+    label, total = priced.label, priced.total
+    into[names.COST_TOTAL] = total
+    if not options.proposed_cost:
+        into[names.USAGE_COST] = total
     elif call.request.operation in INFERENCE_OPERATIONS:
         # The flat name is a prefix of these, which some backends cannot store side by side.
-        into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = priced.total, "USD"
+        into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = total, "USD"
         into[names.PROPOSED_SOURCE] = "provider" if label.source == "provider" else "local"
-    into[names.COST_EXACT] = priced.exact
-    into[names.COST_SOURCE] = label.source
-    if label.model is not None:
-        into[names.COST_MODEL] = label.model
-    if label.version is not None:
-        into[names.COST_CATALOG] = label.version
-    if priced.approximate:
-        into[names.COST_APPROXIMATE] = True
-    if priced.missing:
-        into[names.COST_MISSING] = priced.missing
+    values = {
+        names.COST_EXACT: priced.exact,
+        names.COST_SOURCE: label.source,
+        names.COST_MODEL: label.model,
+        names.COST_CATALOG: label.version,
+        names.COST_APPROXIMATE: priced.approximate or None,
+        names.COST_MISSING: priced.missing or None,
+    }
+    put(into, values)
     _describe_parts(priced.amounts, into)
 
 
@@ -49,16 +53,17 @@ def describe_estimate(call: FinishedCall, into: dict[str, AttributeValue]) -> No
     estimate = call.estimate
     if estimate is None:
         return
-    into[names.ESTIMATED_INPUT] = estimate.input
-    if estimate.output is not None:
-        into[names.ESTIMATED_OUTPUT] = estimate.output
-    into[names.ESTIMATE_METHOD] = estimate.method
-    into[names.ESTIMATE_FLOOR] = estimate.floor
-    if estimate.usd is not None:
-        into[names.COST_ESTIMATE] = estimate.usd
+    values = {
+        names.ESTIMATED_INPUT: estimate.input,
+        names.ESTIMATED_OUTPUT: estimate.output,
+        names.ESTIMATE_METHOD: estimate.method,
+        names.ESTIMATE_FLOOR: estimate.floor,
+        names.COST_ESTIMATE: estimate.usd,
+    }
+    put(into, values)
 
 
-def describe_budget(call: FinishedCall, options: object, into: dict[str, AttributeValue]) -> None:
+def describe_budget(call: FinishedCall, options: SpanEmitter, into: dict[str, AttributeValue]) -> None:
     """Add limit and spent amount of the tightest budget that applies to the call."""
     window = None if call.reservation is None else call.reservation.tightest
     if window is None:
@@ -75,19 +80,17 @@ def describe_budget(call: FinishedCall, options: object, into: dict[str, Attribu
 
 
 def _describe_parts(amounts: Iterable[tuple[str, Amount]], into: dict[str, AttributeValue]) -> None:
-    input_cost: Amount = 0
-    output_cost: Amount = 0
+    totals: dict[str, Amount] = {}
     for part, units in amounts:
-        if part in names.INPUT_COSTS:
-            input_cost += units
-            name = names.INPUT_COSTS[part]
-        elif part in names.OUTPUT_COSTS:
-            output_cost += units
-            name = names.OUTPUT_COSTS[part]
-        else:
-            name = names.COST + part
-        into[name] = float(units / UNIT)
-    if input_cost:
-        into[names.COST_INPUT] = float(input_cost / UNIT)
-    if output_cost:
-        into[names.COST_OUTPUT] = float(output_cost / UNIT)
+        into[_PARTS.get(part) or names.COST + part] = float(units / UNIT)
+        if (total := _TOTALS.get(part)) is not None:
+            totals[total] = totals.get(total, 0) + units
+    for total, units in totals.items():
+        into[total] = float(units / UNIT)
+
+
+_PARTS = {**names.INPUT_COSTS, **names.OUTPUT_COSTS}
+_TOTALS = {
+    **dict.fromkeys(names.INPUT_COSTS, names.COST_INPUT),
+    **dict.fromkeys(names.OUTPUT_COSTS, names.COST_OUTPUT),
+}

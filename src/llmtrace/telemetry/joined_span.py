@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.trace import SpanContext
 
 from .._compat.span_attributes import limits_of, set_attributes, set_lazily, spare_room
-from .._errors import log_internal_error
+from .._errors import attempt
 from .attributes import Attributes
 from .importance import within
 
@@ -65,29 +65,27 @@ class JoinedSpan:
             self._complete(spare=True)
 
     def _intercept(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            notify = None if self.notify is None or self._make is not None else self.notify()
-            if notify is not None:
-                notify()
-        except Exception:
-            log_internal_error("end a call with the span of another instrumentation")
+        attempt("end a call with the span of another instrumentation", self._notify)
         end, self._end = self._end, None
         if end is None:  # ended twice: the SDK logs a warning
             end = type(self.span).end.__get__(self.span)
         try:
-            self._restore(end)
-            self._complete()
-        except Exception:
-            log_internal_error("complete the span of another instrumentation")
+            attempt("complete the span of another instrumentation", self._restore_and_complete, end)
         finally:
             end(*args, **kwargs)
 
-    def _restore(self, end: Callable[..., object]) -> None:
+    def _notify(self) -> None:
+        notify = None if self.notify is None or self._make is not None else self.notify()
+        if notify is not None:
+            notify()
+
+    def _restore_and_complete(self, end: Callable[..., object]) -> None:
         own = vars(self.span)
         if own.get("end") == self._intercept:
             del own["end"]
             if self.span.end != end:  # another package replaced it earlier
                 self.span.end = end
+        self._complete()
 
     def _complete(self, *, spare: bool = False) -> None:
         span, make, self._make = self.span, self._make, None

@@ -32,6 +32,11 @@ _MODALITIES = ("text", "image", "audio")
 """Modalities that the convention has; tokens of any other are ``unknown``."""
 _OPERATIONS_WITH_TOKENS = frozenset({*INFERENCE_OPERATIONS, "embeddings", "rerank", "invoke_agent", "fetch_response"})
 _CALL_COUNT_BOUNDS = [2**step for step in range(8)]
+_TOTALS = {
+    (False, "input"): names.METRIC_INPUT,
+    (False, "output"): names.METRIC_OUTPUT,
+    (True, "input"): names.METRIC_EMBEDDINGS_INPUT,
+}
 
 Dimensions = dict[str, Any]
 
@@ -54,12 +59,14 @@ class _Instruments:
 
         duration, agent_duration = seconds(names.METRIC_DURATION), seconds(names.METRIC_AGENT_DURATION, _AGENT_BOUNDS)
         first_chunk, chunk = seconds(names.METRIC_OLD_FIRST_CHUNK), seconds(names.METRIC_OLD_CHUNK)
-        self.inference_times = _Times(
+        inference_times = _Times(
             chosen(duration, seconds(names.METRIC_INFERENCE_DURATION)),
             chosen(first_chunk, seconds(names.METRIC_FIRST_CHUNK)),
             chosen(chunk, seconds(names.METRIC_CHUNK)),
         )
-        self.embeddings_times = _Times(chosen(duration, seconds(names.METRIC_EMBEDDINGS_DURATION)), [], [])
+        self.times: dict[str, _Times] = dict.fromkeys(INFERENCE_OPERATIONS, inference_times)
+        """Instruments for the times of a call, by its operation."""
+        self.times["embeddings"] = _Times(chosen(duration, seconds(names.METRIC_EMBEDDINGS_DURATION)), [], [])
         self.other_times = _Times([duration], [first_chunk], [chunk])
         self.operation_durations = {
             "tool": [seconds(names.METRIC_TOOL_DURATION)],
@@ -74,21 +81,14 @@ class _Instruments:
         self.unpriced = meter.create_counter(names.METRIC_UNPRICED, "{operation}")
         meter.create_observable_counter(names.METRIC_ERRORS, [_observe_errors], "{error}")
         self.old_tokens = histogram(names.METRIC_OLD_TOKENS, "{token}", _TOKEN_BOUNDS) if with_old else None
-        self.totals: dict[str, Any] = {}
-        self.embeddings_totals: dict[str, Any] = {}
+        self.totals: dict[tuple[bool, str], Any] = {}
+        """Histograms of tokens: true for embeddings, and the field."""
         self.usage: dict[str, Any] = {}
         if with_new:
-            self.totals["input"] = histogram(names.METRIC_INPUT, "{token}", _TOKEN_BOUNDS)
-            self.totals["output"] = histogram(names.METRIC_OUTPUT, "{token}", _TOKEN_BOUNDS)
-            self.embeddings_totals["input"] = histogram(names.METRIC_EMBEDDINGS_INPUT, "{token}", _TOKEN_BOUNDS)
+            for key, name in _TOTALS.items():
+                self.totals[key] = histogram(name, "{token}", _TOKEN_BOUNDS)
             for field, name in names.METRIC_USAGE.items():
                 self.usage[field] = meter.create_counter(name, "{token}")
-
-    def times_of(self, operation: str) -> _Times:
-        """Return the instruments for the times of a call."""
-        if operation in INFERENCE_OPERATIONS:
-            return self.inference_times
-        return self.embeddings_times if operation == "embeddings" else self.other_times
 
 
 class _Times(NamedTuple):
@@ -128,9 +128,7 @@ class Metrics:
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
         self._with_pinned = "model_pinned" in dimensions
-        self._dimensions = tuple(
-            (_ATTRIBUTES.get(name, names.TAG + name), _reader(name)) for name in dimensions if name != "model_pinned"
-        )
+        self._dimensions = [_dimension(name) for name in dimensions if name != "model_pinned"]
         self._seen: dict[str, set[Any]] = {name: set() for name, _ in self._dimensions}
         self._lock = threading.Lock()
 
@@ -151,8 +149,7 @@ class Metrics:
     def record_operation(self, operation: Operation) -> None:
         """Record one run of a tool, an agent, a workflow or a search that has ended."""
         instruments = self._current_instruments()
-        durations = None if instruments is None else instruments.operation_durations.get(operation.kind)
-        if instruments is None or durations is None:
+        if instruments is None or (durations := instruments.operation_durations.get(operation.kind)) is None:
             return
         dimensions: Dimensions = {}
         if operation.name is not None:
@@ -221,10 +218,9 @@ class Metrics:
         return value
 
     def _record_times(self, instruments: _Instruments, call: FinishedCall, dimensions: Dimensions) -> None:
-        with_error = (
-            dimensions if call.error_type is None else {**dimensions, names.ERROR_TYPE: encodable(call.error_type)}
-        )
-        times = instruments.times_of(call.request.operation)
+        error = call.error_type
+        with_error = dimensions if error is None else {**dimensions, names.ERROR_TYPE: encodable(error)}
+        times = instruments.times.get(call.request.operation, instruments.other_times)
         for duration in times.durations:
             duration.record(call.duration, with_error)
         timing = call.timing
@@ -240,15 +236,14 @@ class Metrics:
 
 def _record_tokens(instruments: _Instruments, operation: str, counts: Counts, dimensions: Dimensions) -> None:
     is_embedding = operation == "embeddings"
-    totals = instruments.embeddings_totals if is_embedding else instruments.totals
     for field in ("input", "output"):
         count = counts.get(field)
         if count is None:
             continue
         if instruments.old_tokens is not None:
             instruments.old_tokens.record(count, {**dimensions, names.TOKEN_TYPE: field})
-        if field in totals:
-            totals[field].record(count, dimensions)
+        if (total := instruments.totals.get((is_embedding, field))) is not None:
+            total.record(count, dimensions)
     if is_embedding:
         return
     for field, counter in instruments.usage.items():
@@ -282,23 +277,15 @@ def _record_cost(instruments: _Instruments, call: FinishedCall, priced: PricedCa
         instruments.cost.add(priced.total, {**dimensions, names.COST_CLASS: "total"})
 
 
-_ATTRIBUTES = {
-    "feature": names.FEATURE,
-    "tenant": names.TENANT,
-    "prompt": names.PROMPT_NAME,
-    "prompt_version": names.PROMPT_VERSION,
+_Dimension = tuple[str, Callable[[CallContext], Any]]
+"""Attribute of a dimension, and its reader from the context of a call or an operation."""
+_DIMENSIONS: dict[str, _Dimension] = {
+    "feature": (names.FEATURE, lambda context: context.feature),
+    "tenant": (names.TENANT, lambda context: context.tenant),
+    "prompt": (names.PROMPT_NAME, lambda context: context.prompt and context.prompt.name),
+    "prompt_version": (names.PROMPT_VERSION, lambda context: context.prompt and context.prompt.version),
 }
 
 
-def _reader(name: str) -> Callable[[CallContext], Any]:
-    """Return a function that reads the dimension ``name`` from the context of a call or an operation."""
-    match name:
-        case "feature":
-            return lambda context: context.feature
-        case "tenant":
-            return lambda context: context.tenant
-        case "prompt":
-            return lambda context: None if context.prompt is None else context.prompt.name
-        case "prompt_version":
-            return lambda context: None if context.prompt is None else context.prompt.version
-    return lambda context: context.metadata.get(name)
+def _dimension(name: str) -> _Dimension:
+    return _DIMENSIONS.get(name) or (names.TAG + name, lambda context: context.metadata.get(name))

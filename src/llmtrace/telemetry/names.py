@@ -318,12 +318,3 @@ LANGFUSE_ENVIRONMENT = "langfuse.environment"
 LANGFUSE_RELEASE = "langfuse.release"
 LANGFUSE_METADATA = "langfuse.trace.metadata."
 LOGFIRE_COST = "operation.cost"
-
-# Fingerprint of a request, without its content.
-REQUEST_HASH = "llmtrace.request.hash"
-REQUEST_NEAR_HASH = "llmtrace.request.near_hash"
-REQUEST_PREFIX_HASH = "llmtrace.request.prefix_hash"
-REQUEST_PREFIX_CHARS = "llmtrace.request.prefix_chars"
-REQUEST_CHARS = "llmtrace.request.chars"
-REQUEST_BLANK_CHARS = "llmtrace.request.blank_chars"
-REQUEST_REPEATED_CHARS = "llmtrace.request.repeated_chars"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import islice
 from time import perf_counter, time_ns
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -18,13 +19,13 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
-    Tracer,
     get_current_span,
     set_span_in_context,
 )
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
-from .._errors import log_internal_error
+from .._errors import attempt
+from .._read import put
 from .._text import encodable
 from ..capture import worker
 from ..capture.failure import error_type
@@ -37,10 +38,12 @@ from . import names
 from .attributes import Attributes, describe_exception
 from .bridges import add_bridges
 from .content import describe_content
-from .content_policy import NO_CONTENT, ContentPolicy
-from .events import Events
-from .start_attributes import StartAttributes
+from .content_policy import ContentPolicy
+from .start_attributes import SpanWriter
 from .truncate import dumps, map_text
+
+if TYPE_CHECKING:
+    from .spans import SpanEmitter
 
 _DATABASE = (
     *(names.DB_SYSTEM, names.DB_OPERATION, names.DB_COLLECTION, names.DB_NAMESPACE),
@@ -59,7 +62,7 @@ class Annotator(Protocol):
         """Queue ``score`` without waiting for the backend's response."""
 
 
-def describe_context(call: FinishedCall, options: object, into: Attributes) -> None:
+def describe_context(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add tags, prompt and documents from the enclosing blocks of a call."""
     context = call.call_context
     _describe_tags(context, into)
@@ -68,7 +71,7 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
     documents, prompt = context.documents, context.prompt
     if prompt is None and not documents:
         return
-    policy: ContentPolicy = getattr(options, "content", NO_CONTENT)
+    policy = options.content
     if prompt is not None:
         _describe_prompt(prompt, policy if policy.records_on_span(context.capture_content) else None, into)
     if documents:
@@ -78,16 +81,14 @@ def describe_context(call: FinishedCall, options: object, into: Attributes) -> N
 
 
 def _describe_tags(context: CallContext, into: Attributes) -> None:
-    for name, value in (
-        (names.FEATURE, context.feature),
-        (names.USER, context.user),
-        (names.SESSION, context.session),
-        (names.TENANT, context.tenant),
-    ):
-        if value is not None:
-            into[name] = value
-    if context.tags:
-        into[names.TAGS] = context.tags
+    values = {
+        names.FEATURE: context.feature,
+        names.USER: context.user,
+        names.SESSION: context.session,
+        names.TENANT: context.tenant,
+        names.TAGS: context.tags or None,
+    }
+    put(into, values)
     for key, item in context.metadata.items():
         into[names.TAG + key] = item
     if context.metadata or context.feature is not None:
@@ -97,16 +98,15 @@ def _describe_tags(context: CallContext, into: Attributes) -> None:
 
 
 def _describe_prompt(prompt: PromptUse, policy: ContentPolicy | None, into: Attributes) -> None:
-    for name, value in (
-        (names.PROMPT_NAME, prompt.name),
-        (names.PROMPT_VERSION, prompt.version),
-        (names.PROMPT_LABEL, prompt.label),
-        (names.PROMPT_HASH, prompt.hash),
-        (names.PROMPT_COMMIT, prompt.commit),
-    ):
-        if value is not None:
-            into[name] = value
-    if policy is None or policy.hides("inputs") or policy.hides("prompts"):
+    values = {
+        names.PROMPT_NAME: prompt.name,
+        names.PROMPT_VERSION: prompt.version,
+        names.PROMPT_LABEL: prompt.label,
+        names.PROMPT_HASH: prompt.hash,
+        names.PROMPT_COMMIT: prompt.commit,
+    }
+    put(into, values)
+    if policy is None or "inputs" in policy.hidden or "prompts" in policy.hidden:
         return
     if prompt.template is not None:
         into[names.PROMPT_TEMPLATE] = policy.text(prompt.template)
@@ -123,57 +123,40 @@ def _describe_documents(
     """Add documents under numbered names, as OpenInference specifies."""
     for index, document in enumerate(islice(documents, _MAX_DOCUMENTS)):
         name = f"{prefix}{index}.document."
-        into[name + "id"] = document.id
-        if document.score is not None:
-            into[name + "score"] = document.score
+        put(into, {name + "id": document.id, name + "score": document.score})
         if policy is not None:
-            if document.content is not None and not policy.hides("outputs"):
+            if document.content is not None and "outputs" not in policy.hidden:
                 into[name + "content"] = policy.text(document.content)
-            if document.metadata and not policy.hides("outputs"):
+            if document.metadata and "outputs" not in policy.hidden:
                 into[name + "metadata"] = policy.json(_to_json_types(document.metadata))
 
 
-class OperationSpans:
+@dataclass(eq=False)
+class OperationSpans(SpanWriter):
     """Emitter of one span for each operation of the program and one event for each score."""
 
-    def __init__(
-        self,
-        tracer: Callable[[str], Tracer],
-        *,
-        content: ContentPolicy = NO_CONTENT,
-        rollup: bool = False,
-        events: Events | None = None,
-        annotator: Annotator | None = None,
-        bridges: Callable[[], Sequence[str]] | None = None,
-        observe: Callable[[Operation], None] | None = None,
-    ) -> None:
-        self._tracer = tracer
-        self._policy = content
-        self._observe = observe
-        self.rollup = rollup
-        self._events = events
-        self._annotator = annotator
-        self._bridges = bridges
-        """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
-        self._start_attributes = StartAttributes()
+    _: KW_ONLY
+    rollup: bool = False
+    annotator: Annotator | None = None
+    observe: Callable[[Operation], None] | None = None
 
     def reads_content(self, context: CallContext) -> bool:
         """Return True if the content of an operation with that context is recorded."""
-        return self._policy.records_on_span(context.capture_content)
+        return self.content.records_on_span(context.capture_content)
 
     def begin(self, operation: Operation, outer: Context) -> Context:
         """Start the span of an operation, in the context ``outer``. Return the context for everything inside."""
         worker.start()  # it may have to end the span
-        tracer = self._tracer(operation.client)
+        tracer = self.tracer(operation.client)
         attributes = None
-        if self._start_attributes.needed_by(tracer):
+        if self.start_attributes.needed_by(tracer):
             attributes = _start_attributes(operation)
-            self._policy.clean(attributes)
+            self.content.clean(attributes)
             make_encodable(attributes)
         title, kind = _KINDS[operation.kind]
         # The convention keeps the data source out of the name of a search.
         if operation.name is not None and operation.kind != "retrieval":
-            title = encodable(f"{title} {self._policy.label(operation.name)}")
+            title = encodable(f"{title} {self.content.label(operation.name)}")
         operation.span = tracer.start_span(title, operation.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(operation.span, outer)
 
@@ -193,11 +176,8 @@ class OperationSpans:
             worker.submit(partial(self._end, operation, time_ns()))
 
     def _end(self, operation: Operation, end_time: int | None) -> None:
-        if self._observe is not None:
-            try:
-                self._observe(operation)
-            except Exception:
-                log_internal_error("record the metrics of an operation")
+        if self.observe is not None:
+            attempt("record the metrics of an operation", self.observe, operation)
         span = operation.span
         try:
             if not self._write_lazily(operation) and span.is_recording():
@@ -218,15 +198,15 @@ class OperationSpans:
     def _build_lazily(self, operation: Operation, existing: dict[str, Any], limit: int) -> Attributes:
         attributes = self._describe(operation, None, existing)
         attributes[names.OUTCOME] = "ok"
-        return add_bridges(attributes, self._bridges, existing, limit)
+        return add_bridges(attributes, self.bridges, existing, limit)
 
     def _write(self, operation: Operation) -> None:
         span = operation.span
-        policy = self._policy if operation.reads_content else None
+        policy = self.content if operation.reads_content else None
         existing, limit = limits_of(span)
         attributes = self._describe(operation, policy, existing)
         self._describe_end(operation, policy, attributes)
-        set_attributes(span, add_bridges(attributes, self._bridges, existing, limit))
+        set_attributes(span, add_bridges(attributes, self.bridges, existing, limit))
 
     def _describe(self, operation: Operation, policy: ContentPolicy | None, existing: Any) -> Attributes:
         """Return the attributes of an operation, and those that its span has, which the application may have set."""
@@ -235,8 +215,8 @@ class OperationSpans:
         _describe_tags(operation.call_context, attributes)
         _DESCRIBERS[operation.kind](operation, policy, attributes)
         _describe_rollup(operation, attributes)
-        self._policy.clean(start)
-        self._policy.clean(attributes)
+        self.content.clean(start)
+        self.content.clean(attributes)
         return {**start, **dict(existing), **attributes}
 
     def _describe_end(self, operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
@@ -249,36 +229,35 @@ class OperationSpans:
             return
         into[names.OUTCOME] = "error"
         into[names.ERROR_TYPE] = error_type(error)
-        event = describe_exception(error, self._policy, with_content=policy is not None)
+        event = describe_exception(error, self.content, with_content=policy is not None)
         text = str(event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__))
         operation.span.add_event(names.EXCEPTION, event)
         operation.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
         """Record a score: on its span if that is open, as an event, and through the annotator."""
-        score = dataclasses.replace(score, name=self._policy.label(score.name), label=self._policy.label(score.label))
-        attributes: Attributes = {names.EVALUATION_NAME: score.name}
-        if score.value is not None:
-            attributes[names.EVALUATION_VALUE] = score.value
-        if score.label is not None:
-            attributes[names.EVALUATION_LABEL] = score.label
-        if score.error is not None:
-            error = score.error
-            attributes[names.ERROR_TYPE] = error_type(error) if isinstance(error, BaseException) else error
-        if score.response_id is not None:
-            attributes[names.RESPONSE_ID] = score.response_id
+        score = dataclasses.replace(score, name=self.content.label(score.name), label=self.content.label(score.label))
         if score.explanation is not None:
-            score = dataclasses.replace(score, explanation=self._policy.text(score.explanation))
-            attributes[names.EVALUATION_EXPLANATION] = score.explanation or ""
+            score = dataclasses.replace(score, explanation=self.content.text(score.explanation))
+        attributes: Attributes = {}
+        values = {
+            names.EVALUATION_NAME: score.name,
+            names.EVALUATION_VALUE: score.value,
+            names.EVALUATION_LABEL: score.label,
+            names.ERROR_TYPE: error_type(score.error) if isinstance(score.error, BaseException) else score.error,
+            names.RESPONSE_ID: score.response_id,
+            names.EVALUATION_EXPLANATION: score.explanation,
+        }
+        put(attributes, values)
         make_encodable(attributes)
         span = score.open_span if score.open_span is not None else _current_span(score)
         if span is not None and span.is_recording():
             span.add_event(names.EVALUATION, attributes)
-        if self._events is not None:
-            self._events.emit(names.EVALUATION, attributes, _scored_context(score))
+        if self.events is not None:
+            self.events.emit(names.EVALUATION, attributes, _scored_context(score))
         # Skip failed evaluations: the backend's annotations have no field for an error.
-        if self._annotator is not None and score.span_id and score.error is None:
-            self._annotator.post(score)
+        if self.annotator is not None and score.span_id and score.error is None:
+            self.annotator.post(score)
 
 
 def _is_left_early(error: BaseException) -> bool:
@@ -312,16 +291,16 @@ def _start_attributes(operation: Operation) -> Attributes:
 
 
 def _describe_tool(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
-    if operation.agent is not None:
-        into[names.AGENT_NAME] = operation.agent
-    if operation.call_id is not None:
-        into[names.TOOL_CALL_ID] = operation.call_id
-    if operation.description:
-        into[names.TOOL_DESCRIPTION] = operation.description
+    values = {
+        names.AGENT_NAME: operation.agent,
+        names.TOOL_CALL_ID: operation.call_id,
+        names.TOOL_DESCRIPTION: operation.description or None,
+    }
+    put(into, values)
     if policy is not None:
-        if operation.arguments is not None and not policy.hides("inputs"):
+        if operation.arguments is not None and "inputs" not in policy.hidden:
             into[names.TOOL_ARGUMENTS] = policy.json(_json_object("arguments", operation.arguments))
-        if operation.result is not None and not policy.hides("outputs"):
+        if operation.result is not None and "outputs" not in policy.hidden:
             into[names.TOOL_RESULT] = policy.json(_json_object("result", operation.result))
 
 
@@ -332,9 +311,9 @@ def _describe_run(operation: Operation, policy: ContentPolicy | None, into: Attr
     """
     if policy is None:
         return
-    if operation.arguments and not policy.hides("inputs"):
+    if operation.arguments and "inputs" not in policy.hidden:
         into[names.INPUT_MESSAGES] = policy.json([_message("user", operation.arguments)])
-    if operation.result is not None and not policy.hides("outputs"):
+    if operation.result is not None and "outputs" not in policy.hidden:
         message = {
             **_message("assistant", operation.result),
             "finish_reason": "stop" if operation.error is None else "error",
@@ -363,17 +342,15 @@ def _message(role: str, value: Any) -> dict[str, Any]:
 
 
 def _describe_retrieval(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
-    if operation.top_k is not None:
-        into[names.TOP_K] = operation.top_k
+    put(into, {names.TOP_K: operation.top_k})
     if operation.database is not None:
-        values = zip(_DATABASE, operation.database, strict=True)
-        into.update({name: value for name, value in values if value is not None})
-    if policy is not None and operation.query is not None and not policy.hides("inputs"):
+        put(into, dict(zip(_DATABASE, operation.database, strict=True)))
+    if policy is not None and operation.query is not None and "inputs" not in policy.hidden:
         into[names.QUERY] = policy.text(operation.query)
     if not operation.documents:
         return
     into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
-    with_content = policy is not None and not policy.hides("outputs")
+    with_content = policy is not None and "outputs" not in policy.hidden
     rows = [_document_row(document, with_content) for document in operation.documents]
     # Write ids and scores with content off too. Phoenix drops the complete list if one document has no score.
     into[names.RETRIEVED] = policy.json(rows) if policy is not None else dumps(rows)
@@ -392,11 +369,8 @@ def _document_row(document: Document, with_content: bool) -> dict[str, Any]:
 
 
 def _describe_rerank(operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
-    if operation.top_k is not None:
-        into[names.RERANK_TOP_K] = operation.top_k
-    if operation.name is not None:
-        into[names.RERANK_MODEL] = operation.name
-    if policy is not None and operation.query is not None and not policy.hides("inputs"):
+    put(into, {names.RERANK_TOP_K: operation.top_k, names.RERANK_MODEL: operation.name})
+    if policy is not None and operation.query is not None and "inputs" not in policy.hidden:
         into[names.RERANK_QUERY] = policy.text(operation.query)
     if operation.documents:
         into[names.DOCUMENT_IDS] = [document.id for document in operation.documents]
@@ -411,11 +385,7 @@ def _describe_rollup(operation: Operation, into: Attributes) -> None:
     if calls is None:
         return
     usage, unpriced = calls.usage, calls.unpriced
-    into[names.ROLLUP_CALLS] = len(calls)
-    if usage.input is not None:
-        into[names.ROLLUP_INPUT] = usage.input
-    if usage.output is not None:
-        into[names.ROLLUP_OUTPUT] = usage.output
+    put(into, {names.ROLLUP_CALLS: len(calls), names.ROLLUP_INPUT: usage.input, names.ROLLUP_OUTPUT: usage.output})
     if unpriced < len(calls):
         total = calls.cost.total
         into[names.ROLLUP_COST], into[names.ROLLUP_COST_EXACT] = float(total), f"{total:f}"

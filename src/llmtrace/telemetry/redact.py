@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from inspect import iscoroutinefunction
+from pkgutil import resolve_name
 
 from .._process import warn_once
 from .._settings import ConfigError
@@ -63,20 +63,16 @@ def _require_sync(name: str, redact: Callable[[str], object]) -> Callable[[str],
 
 
 def _import_callable(name: str, word: str) -> Callable[[str], object]:
-    module, _, path = word.partition(":")
-    if not (module and path):
+    if not all(word.partition(":")):
         raise ConfigError(f"{name}={word!r} is not accepted; use {_ACCEPTED}")
     try:
-        target = import_module(module)
-        for attribute in path.split("."):
-            target = getattr(target, attribute)
+        imported: Callable[[str], object] = resolve_name(word)
     except Exception as error:
         raise ConfigError(
             f"{name}={word!r} cannot be loaded ({type(error).__name__}: {error}); use {_ACCEPTED}"
         ) from error
-    if not callable(target):
+    if not callable(imported):
         raise ConfigError(f"{name}={word!r} is not callable; use {_ACCEPTED}")
-    imported: Callable[[str], object] = target
     return imported
 
 

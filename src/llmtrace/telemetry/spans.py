@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,12 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
-    Tracer,
     get_current_span,
     set_span_in_context,
 )
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
-from .._errors import log_internal_error
+from .._errors import attempt, log_internal_error
 from .._settings.environment import variable
 from .._text import encodable
 from ..context import inference_spans
@@ -30,12 +29,10 @@ from . import names
 from .attributes import CALL_DESCRIBERS, COMMON_DESCRIBERS, Attributes, Describer, describe_counts, describe_exception
 from .bridges import add_bridges
 from .content import Content, describe_content
-from .content_policy import NO_CONTENT, ContentPolicy
 from .costs import describe_cost
-from .events import Events
 from .joined_span import JoinedSpan, has_usage
 from .operations import describe_context
-from .start_attributes import StartAttributes
+from .start_attributes import SpanWriter
 from .upload import Uploads
 
 DESCRIBERS: tuple[Describer, ...] = (*CALL_DESCRIBERS, describe_context)
@@ -48,28 +45,14 @@ JOINED_SPAN_DESCRIBERS: tuple[Describer, ...] = (
 """Describers for the span of another instrumentation that represents the call, most important first."""
 
 
-class SpanEmitter:
+@dataclass(eq=False)
+class SpanEmitter(SpanWriter):
     """Emitter of one span per call; most attributes are written when the call ends or when an exporter reads them."""
 
-    def __init__(
-        self,
-        tracer: Callable[[str], Tracer],
-        *,
-        content: ContentPolicy = NO_CONTENT,
-        events: Events | None = None,
-        bridges: Callable[[], Sequence[str]] | None = None,
-        uploads: Uploads | None = None,
-        proposed_cost: bool = False,
-    ) -> None:
-        self._tracer = tracer
-        self.content = content
-        self.proposed_cost = proposed_cost
-        """Write ``gen_ai.usage.cost.*`` as proposed for the conventions, in place of ``gen_ai.usage.cost``."""
-        self._events = events
-        self._bridges = bridges
-        """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
-        self._uploads = uploads
-        self._start_attributes = StartAttributes()
+    _: KW_ONLY
+    uploads: Uploads | None = None
+    proposed_cost: bool = False
+    """Write ``gen_ai.usage.cost.*`` as proposed for the conventions, in place of ``gen_ai.usage.cost``."""
 
     def begin(self, call: CallStart, parent_context: Any) -> tuple[Any, Any]:
         """Return the span of ``call``, and the span that is current while the SDK works on it.
@@ -87,8 +70,8 @@ class SpanEmitter:
         return span, span
 
     def _start(self, call: CallStart, parent_context: Any) -> Any:
-        tracer = self._tracer(call.client)
-        attributes = start_attributes(call) if self._start_attributes.needed_by(tracer) else None
+        tracer = self.tracer(call.client)
+        attributes = start_attributes(call) if self.start_attributes.needed_by(tracer) else None
         if attributes is not None:
             make_encodable(attributes)
         name, model = call.request.operation, call.request.model
@@ -144,21 +127,16 @@ class SpanEmitter:
         return set_lazily(span, partial(self._build_lazily, call.without_content()))
 
     def _build_lazily(self, call: FinishedCall, existing: dict[str, Any], limit: int) -> dict[str, Any]:
-        return add_bridges(self._described(call, DESCRIBERS), self._bridges, existing, limit, started=call.started_ns)
+        return add_bridges(self._described(call, DESCRIBERS), self.bridges, existing, limit, started=call.started_ns)
 
     def _write(self, call: FinishedCall, span: Any, parent_context: Any) -> None:
         if not span.is_recording():
             return
         attributes = self._described(call, DESCRIBERS)
-        try:
-            self._write_error(call, span, parent_context)
-        except Exception:
-            log_internal_error("write the error of a call")
-        try:
-            self._write_content(call, span, parent_context, attributes)
-        except Exception:
-            log_internal_error("write the content of a call")
-        set_attributes(span, add_bridges(attributes, self._bridges, *limits_of(span), started=call.started_ns))
+        if call.error_type is not None:
+            attempt("write the error of a call", self._write_error, call, span, parent_context)
+        attempt("write the content of a call", self._write_content, call, span, parent_context, attributes)
+        set_attributes(span, add_bridges(attributes, self.bridges, *limits_of(span), started=call.started_ns))
 
     def _described(self, call: FinishedCall, describers: Sequence[Describer]) -> Attributes:
         attributes: Attributes = start_attributes(call) if describers is DESCRIBERS else {}
@@ -172,8 +150,6 @@ class SpanEmitter:
 
     def _write_error(self, call: FinishedCall, span: Any, parent_context: Any) -> None:
         """Set the status of a failed call, and record its exception in an event of the span and in the logs."""
-        if call.error_type is None:
-            return
         error = call.error
         if error is None:
             span.set_status(Status(StatusCode.ERROR))
@@ -183,7 +159,7 @@ class SpanEmitter:
         same = policy.span == policy.event
         message = event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__)
         span.set_status(Status(StatusCode.ERROR, encodable(str(message))))
-        in_logs = self._events is not None and self._events.emit(
+        in_logs = self.events is not None and self.events.emit(
             names.CALL_EXCEPTION,
             event if same else describe_exception(error, policy, with_content=policy.event),
             set_span_in_context(span, parent_context),
@@ -197,7 +173,7 @@ class SpanEmitter:
         policy = self.content.with_mode(call.call_context.capture_content)
         if call.content is None and not policy.emit_event:
             return
-        events = self._events if policy.emit_event else None
+        events = self.events if policy.emit_event else None
         content = Content()
         if call.content is not None:
             content = describe_content(
@@ -207,8 +183,8 @@ class SpanEmitter:
                 operation=call.request.operation,
                 partial=call.outcome != "ok" or call.ended_early,
             )
-        if self._uploads is not None and content.untruncated:
-            attributes.update(self._uploads.send(content.untruncated))
+        if self.uploads is not None and content.untruncated:
+            attributes.update(self.uploads.send(content.untruncated))
         if events is not None:
             event_attributes = {**attributes, **(content.values if policy.event else {})}
             events.emit(names.DETAILS_EVENT, event_attributes, set_span_in_context(span, parent_context))

@@ -1,8 +1,9 @@
-"""Detection of tracers that need start attributes; skipping them saves 10 % of the time of a call."""
+"""Settings of the emitters of spans, and detection of tracers that need start attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from opentelemetry.sdk import trace as sdk
@@ -10,13 +11,33 @@ from opentelemetry.sdk.trace import export, sampling
 from opentelemetry.trace import Tracer
 
 from .._compat.span_attributes import span_processors
+from .content_policy import NO_CONTENT, ContentPolicy
+from .events import Events
 
 _IGNORE_ATTRIBUTES = (sampling.StaticSampler, sampling.TraceIdRatioBased)
 _EMPTY_ON_START = (sdk.SpanProcessor.on_start, export.BatchSpanProcessor.on_start, export.SimpleSpanProcessor.on_start)
 
 
+@dataclass(eq=False)
+class SpanWriter:
+    """Settings that the emitters of spans share."""
+
+    tracer: Callable[[str], Tracer]
+    _: KW_ONLY
+    content: ContentPolicy = NO_CONTENT
+    events: Events | None = None
+    bridges: Callable[[], Sequence[str]] | None = None
+    """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
+
+    def __post_init__(self) -> None:
+        self.start_attributes = StartAttributes()
+
+
 class StartAttributes:
-    """Cache of the tracers whose sampler or span processor may read the attributes of a starting span."""
+    """Cache of the tracers whose sampler or span processor may read the attributes of a starting span.
+
+    To skip these attributes where none does saves 10 % of the time of a call.
+    """
 
     __slots__ = ("_by_tracer",)
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import json
+from functools import cache
 from typing import Any
 
 import boto3
@@ -53,6 +54,11 @@ def converse_answer(*, stream: bool, usage: dict[str, Any] = USAGE, **more: Any)
     return json_answer({**CONVERSE, "usage": usage, **more})
 
 
+# A session reads the descriptions of its services once, which takes longer than most tests.
+_boto_session = cache(boto3.session.Session)
+_aio_session = cache(get_session)
+
+
 class Side:
     """Client under test, sync (boto3) or async (aiobotocore)."""
 
@@ -68,9 +74,9 @@ class Side:
             "aws_secret_access_key": "b",
         }
         if colour == "sync":
-            self.client = boto3.session.Session().client(**options, config=boto3.session.Config(**config))
+            self.client = _boto_session().client(**options, config=boto3.session.Config(**config))
         else:
-            self._entered = get_session().create_client(**options, config=AioConfig(**config))
+            self._entered = _aio_session().create_client(**options, config=AioConfig(**config))
 
     async def __aenter__(self) -> Side:
         if self._entered is not None:

@@ -18,6 +18,8 @@ from vendor_calls import CALLS, Method, read
 import llmtrace
 from llmtrace import _errors
 
+pytestmark = pytest.mark.exhaustive
+
 VALUES: tuple[Any, ...] = (None, "x", [None], -1, {"x": 10**30})
 ADDRESS = re.compile(r" at 0x\w+")
 RAW = (b"<html>", b"", b'{"usage": ', b"[" * 9000 + b"]" * 9000)

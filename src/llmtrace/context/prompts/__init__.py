@@ -101,10 +101,7 @@ class Prompt:
         Raises:
             ConfigError: The template is invalid, or uses a variable that is missing.
         """
-        return _PromptBlock(self._use(variables), self.render(**variables))
-
-    def _use(self, variables: Mapping[str, Any]) -> PromptUse:
-        return PromptUse(
+        use = PromptUse(
             name=self.name,
             version=self.version,
             label=self.label,
@@ -113,6 +110,7 @@ class Prompt:
             variables=variables or None,
             commit=self.commit,
         )
+        return _PromptBlock(use, self.render(**variables))
 
 
 def load(name: str, *, label: str | None = None) -> Prompt:
@@ -134,7 +132,12 @@ def load(name: str, *, label: str | None = None) -> Prompt:
         ConfigError: There is no such prompt or label, or a file is invalid.
     """
     path = files.find(folder(), name)
-    chosen_label, version = _choose(path, name, label) if path.is_dir() else _load_single_file(name, label)
+    chosen_label, version = _choose(path, name, label) if path.is_dir() else (label, None)
+    if version is None and label not in (None, _PRODUCTION):
+        raise ConfigError(
+            f"prompt {name!r} is a single file and has no label {label!r}; labels need a folder of versions, "
+            f"such as {name}/1.md"
+        )
     file = files.read(path, name, version)
     front_matter = dict(file.front_matter)
     model, parameters = front_matter.pop("model", None), front_matter.pop("parameters", None)
@@ -150,15 +153,6 @@ def load(name: str, *, label: str | None = None) -> Prompt:
         metadata=front_matter,
         commit=file.commit,
     )
-
-
-def _load_single_file(name: str, label: str | None) -> tuple[str | None, None]:
-    if label not in (None, _PRODUCTION):
-        raise ConfigError(
-            f"prompt {name!r} is a single file and has no label {label!r}; labels need a folder of versions, "
-            f"such as {name}/1.md"
-        )
-    return label, None
 
 
 def _choose(folder: Path, name: str, label: str | None) -> tuple[str | None, str | None]:

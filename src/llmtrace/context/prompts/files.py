@@ -173,18 +173,11 @@ def _read_file(path: Path, name: str, version: str | None) -> PromptFile:
     front_matter, template = _split(path, text)
     history = git.look_up(path, data, () if version is not None else (f"{name}@", f"{name}/"))
     if version is None:
-        version = _front_matter_version(front_matter) or _tagged_version(name, history) or digest(text)
+        named = front_matter.get("version")
+        tagged = sorted((tag[len(name) + 1 :] for tag in history.tags), key=_sort_key)
+        version = "" if named is None or isinstance(named, (dict, list)) else str(named)
+        version = version or (tagged[-1] if tagged else digest(text))
     return PromptFile(path, version, template, front_matter, history.commit)
-
-
-def _front_matter_version(front_matter: dict[str, Any]) -> str | None:
-    version = front_matter.get("version")
-    return None if version is None or isinstance(version, (dict, list)) else str(version)
-
-
-def _tagged_version(name: str, history: git.FileHistory) -> str | None:
-    versions = sorted((tag[len(name) + 1 :] for tag in history.tags), key=_sort_key)
-    return versions[-1] if versions else None
 
 
 def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:

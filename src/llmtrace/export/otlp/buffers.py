@@ -31,7 +31,7 @@ class MemoryBuffer:
 
     def after_fork(self) -> None:
         """Start empty in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._entries: deque[Payload] = deque()
         self._size = 0
         self._in_flight: Payload | None = None
@@ -44,7 +44,7 @@ class MemoryBuffer:
             while self._size > self._limit and len(self._entries) > 1:
                 # Keep the request in flight: it may still arrive.
                 oldest = self._entries[1] if self._entries[0] is self._in_flight else self._entries[0]
-                self._forget(oldest)
+                self.forget(oldest)
                 self._count_lost("memory_full", oldest.items)
         return False
 
@@ -73,18 +73,15 @@ class MemoryBuffer:
     def forget(self, payload: Payload) -> None:
         """Remove a request, if it is still queued."""
         with self._lock:
-            self._forget(payload)
-
-    def _forget(self, payload: Payload) -> None:
-        if payload in self._entries:
-            self._entries.remove(payload)
-            self._size -= len(payload.body)
+            if payload in self._entries:
+                self._entries.remove(payload)
+                self._size -= len(payload.body)
 
     def done(self, entry: Entry) -> None:
         """Remove a request that has arrived or is counted as lost."""
         with self._lock:
             if isinstance(entry, Payload):
-                self._forget(entry)
+                self.forget(entry)
             self._in_flight = None
 
     def put_back(self, entry: Entry, *, last: bool) -> None:

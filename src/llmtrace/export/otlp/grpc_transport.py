@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from functools import cache
 from typing import Any
 
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
 from ..._compat.otlp_exporters import grpc_settings, grpc_stub
-from ..._process import after_fork, before_fork
+from ..._process import ForkHeldLock
 from ..._settings.environment import first_variable
 from ..._settings.opentelemetry import usable_environment
 from ..signals import Signal
@@ -24,30 +21,8 @@ _FORK_WAIT_SECONDS = 0.1
 """Seconds that a fork waits for a gRPC call to end. gRPC supports forks only between calls."""
 
 
-class _OpenCalls:
-    """A lock that each gRPC call of this process holds, so that a fork can wait until none is open."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._held = False
-        before_fork(self._before_fork, self._after_fork_in_parent)
-        after_fork(self._renew)
-
-    def _before_fork(self) -> None:
-        self._held = self.lock.acquire(timeout=_FORK_WAIT_SECONDS)
-
-    def _after_fork_in_parent(self) -> None:
-        if self._held:
-            self._held = False
-            self.lock.release()
-
-    def _renew(self) -> None:
-        self.lock, self._held = threading.Lock(), False
-
-
-@cache
-def _open_calls() -> _OpenCalls | None:
-    return _OpenCalls() if hasattr(os, "register_at_fork") else None
+_open_call = ForkHeldLock(_FORK_WAIT_SECONDS)
+"""Held by each gRPC call of this process."""
 
 
 class OtlpGrpcTransport:
@@ -68,7 +43,6 @@ class OtlpGrpcTransport:
         self.destination: Destination = make_destination(signal.name, "grpc", endpoint, dict(self._headers))
         exporter.shutdown()
         self._exporter: Any = None
-        self._open_calls = _open_calls()
 
     def _make_exporter(self) -> Any:
         from grpc import Compression
@@ -81,9 +55,7 @@ class OtlpGrpcTransport:
 
     def send(self, payload: Payload, timeout: float) -> Outcome:
         """Send the request once, within about ``timeout`` seconds."""
-        if self._open_calls is None:
-            return self._send(payload, timeout)
-        with self._open_calls.lock:
+        with _open_call:
             return self._send(payload, timeout)
 
     def _send(self, payload: Payload, timeout: float) -> Outcome:

@@ -14,6 +14,8 @@ from opentelemetry.context import attach, detach, set_value
 from ... import _errors
 from ..._compat.opentelemetry_context import SUPPRESS_KEY
 from ..._process import new_thread
+from ..._sink import Sink
+from ..bridging import translate
 from ..stats import ExportStats
 from .buffers import Buffer, Entry
 from .payload import Payload, Unencodable
@@ -34,10 +36,8 @@ _ADOPTION_SHARE = 2
 """Divisor of the time for closing: one part of it is spent on the spools of dead processes."""
 
 
-class Sender:
+class Sender(Sink):
     """A sink that sends spans, metrics, logs or scores to one destination."""
-
-    has_backlog = False
 
     def __init__(
         self,
@@ -45,17 +45,19 @@ class Sender:
         transport: Transport,
         stats: ExportStats,
         *,
+        bridges: Sequence[str] = (),
         adopt_all: bool = False,
         durable: bool = False,
         pace: float = 0.0,
     ) -> None:
         """Store the settings; nothing is sent before ``start`` or ``close``.
 
-        With ``adopt_all``, closing adopts the spools of dead processes until the deadline. ``durable`` is True if the
-        buffer outlives the process. Requests outside of a flush are ``pace`` seconds apart, so that small ones are
-        merged.
+        ``bridges`` add attributes to spans. With ``adopt_all``, closing adopts the spools of dead processes until the
+        deadline. ``durable`` is True if the buffer outlives the process. Requests outside of a flush are ``pace``
+        seconds apart, so that small ones are merged.
         """
         self.durable = durable
+        self._bridges = bridges
         self._adopt_all = adopt_all
         self._pace_seconds = pace
         self._buffer = buffer
@@ -103,12 +105,10 @@ class Sender:
 
     # -- writing, on the caller's thread ---------------------------------------------------------------------------
 
-    def retry(self) -> None:
-        """Do nothing: the sender thread retries by itself."""
-
     def write(self, batch: Sequence[Any]) -> None:
         """Encode and queue a batch. Each item is then sent, kept on disk, or counted as lost."""
-        for part in self._transport.encoder.encode(batch, self._limit, self._transport.encoding):
+        items = translate(batch, self._bridges) if self._bridges else batch
+        for part in self._transport.encoder.encode(items, self._limit, self._transport.encoding):
             if isinstance(part, Unencodable):
                 self._stats.record_dropped(part.reason, part.items)
             else:

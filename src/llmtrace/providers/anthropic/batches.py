@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ..._compat.http_clients import request_of
-from ..._errors import log_internal_error
+from ..._errors import attempt, log_internal_error
 from ..._read import get, get_text
 from ...capture.call import CallState
 from ...capture.error_body import read_error
@@ -112,33 +113,30 @@ async def _observe_async(items: AsyncIterator[Any], results: _Results) -> AsyncI
         yield item
 
 
+@dataclass(frozen=True, slots=True)
 class _Results:
     """Recorder of the results of one batch."""
 
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches, url: Any, context: Any) -> None:
-        self._services = services
-        self._patches = patches
-        self._context = context
-        self._client = provider.name
-        self._provider = provider_of(None, url.host, provider.default_provider)
-        self._server = server_of(url)
-        self._batch_id = url.path.rpartition(_PATH)[2].partition("/")[0]
+    provider: Provider
+    services: CallServices
+    patches: Patches
+    url: Any
+    context: Any
 
     def record(self, item: Any) -> None:
         """Record a result that the caller reads. Never raises."""
-        try:
-            if self._patches.active and get(item, "result") is not None:
-                self._record(item)
-        except Exception:
-            log_internal_error("read a result of a batch")
+        attempt("read a result of a batch", self._record, item)
 
     def _record(self, item: Any) -> None:
-        request = read_request(item)
+        if not self.patches.active or get(item, "result") is None:
+            return
+        request, url, batch_id = read_request(item), self.url, self.url.path.rpartition(_PATH)[2].partition("/")[0]
         if request.custom_id is not None:
             # Not the id of the message: only a result that succeeded has one.
-            request.batch_id, request.response_id = self._batch_id, f"{self._batch_id}/{request.custom_id}"
+            request.batch_id, request.response_id = batch_id, f"{batch_id}/{request.custom_id}"
+        vendor, server = provider_of(None, url.host, self.provider.default_provider), server_of(url)
         call = CallState(
-            self._services, self._client, _RESULT, request, self._provider, self._server, parent_context=self._context
+            self.services, self.provider.name, _RESULT, request, vendor, server, parent_context=self.context
         )
         response = call.read_response(item)
         if response.status != "completed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..._read import as_mapping, get, get_count, get_text, iter_list, select
+from ..._read import as_mapping, get, get_count, get_text, iter_list, put, select
 from ...capture.error_body import read_error
 from ...model import Counts, Request, Response
 from ...model.wire_format import WireFormat
@@ -71,10 +71,8 @@ def read_additional_usage(usage: Any) -> tuple[tuple[str | None, Counts], ...]:
     for step in iter_list(usage, "iterations"):
         kind = get_text(step, "type")
         if kind in _SEPARATELY_BILLED:
-            reported = Reported()
-            reported.add(step, _NAMES)
             model = get_text(step, "model") or kind if kind == "advisor_message" else None
-            additional.append((model, to_usage(reported.counts) or {}))
+            additional.append((model, to_usage(Reported(step, _NAMES).counts) or {}))
     return tuple(additional)
 
 
@@ -97,10 +95,9 @@ def _was_compacted(response: Any) -> bool:
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
     response = as_mapping(response)
     usage = as_mapping(get(response, "usage"))
-    reported.add(usage, _NAMES)
+    reported = Reported(usage, _NAMES)
     reason = get_text(response, "stop_reason")
     result = Response(
         id=get_text(response, "id"),
@@ -119,17 +116,9 @@ def read_response(response: Any) -> Response:
 class MessagesAccumulator:
     """Accumulator of messages stream events."""
 
+    _response: Response = field(default_factory=lambda: Response(complete=False))
     _reported: Reported = field(default_factory=Reported)
-    _additional_usage: tuple[tuple[str | None, Counts], ...] = ()
-    _context: dict[str, str] = field(default_factory=dict)
-    _id: str | None = None
-    _model: str | None = None
-    _tier: str | None = None
-    _reason: str | None = None
-    _error: str | None = None
-    _end: bool = False
     _usage_is_final: bool = False
-    _compacted: bool = False
     skips_text: bool = False
 
     def add(self, event: Any) -> bool | str:
@@ -142,6 +131,7 @@ class MessagesAccumulator:
                     return delta.get(DELTA_FIELDS.get(delta["type"])) or True
             except (AttributeError, KeyError, TypeError):
                 pass
+        response = self._response
         match get(event, "type"):
             case "content_block_delta":
                 # Skip signatures, which are not text: they are all that is sent of omitted thinking.
@@ -149,70 +139,56 @@ class MessagesAccumulator:
             case "content_block_start":
                 kind = get_text(get(event, "content_block"), "type")
                 self.skips_text = self.skips_text or (kind is not None and kind.endswith("tool_use"))
-                self._compacted = self._compacted or kind == "compaction"
+                response.compacted = response.compacted or kind == "compaction"
             case "message_start":
                 message = get(event, "message")
-                self._id, self._model = get_text(message, "id"), get_text(message, "model")
+                response.id, response.model = get_text(message, "id"), get_text(message, "model")
                 self._add_usage(get(message, "usage"))
             case "message_delta":
-                self._reason = get_text(get(event, "delta"), "stop_reason") or self._reason
+                if reason := get_text(get(event, "delta"), "stop_reason"):
+                    response.finish_reasons = (reason,)
                 usage = get(event, "usage")
                 self._add_usage(usage)
-                self._usage_is_final = self._reason is not None and get_count(usage, "output_tokens") is not None
-                self._compacted = self._compacted or _was_compacted(event)
+                has_output = get_count(usage, "output_tokens") is not None
+                self._usage_is_final = bool(response.finish_reasons) and has_output
+                response.compacted = response.compacted or _was_compacted(event)
             case "message_stop":
-                self._end = True
+                response.complete = True
             case "content_block_stop" | "ping":
                 pass
             case _:
-                self._error = read_error(event) or self._error
+                response.error = read_error(event) or response.error
+                response.failed = response.error is not None
         return self.skips_text
 
     def _add_usage(self, usage: Any) -> None:
+        response = self._response
         self._reported.add(usage, _NAMES)
-        self._additional_usage = read_additional_usage(usage) or self._additional_usage
-        self._tier = get_text(usage, "service_tier") or self._tier
-        self._context = _price_context(usage) or self._context
+        response.additional_usage = read_additional_usage(usage) or response.additional_usage
+        response.service_tier = get_text(usage, "service_tier") or response.service_tier
+        response.price_context = _price_context(usage) or response.price_context
 
     @property
     def ended(self) -> bool:
         # Only message_stop, which reports nothing, follows: LiteLLM closes the stream before it.
-        return self._end or self._usage_is_final
+        return self._response.complete or self._usage_is_final
 
     def result(self) -> Response:
-        response = Response(
-            id=self._id,
-            model=self._model,
-            finish_reasons=(self._reason,) if self._reason else (),
-            additional_usage=self._additional_usage,
-            service_tier=self._tier,
-            price_context=self._context,
-            compacted=self._compacted,
-            error=self._error,
-            failed=self._error is not None,
-            complete=self._end,
-        )
-        return self._reported.fill(response, to_usage(self._reported.counts))
+        return self._reported.fill(replace(self._response), to_usage(self._reported.counts))
 
 
 def read_complete_request(body: Any) -> Request:
     params = select(body, _PARAMS)
-    limit = get_count(body, "max_tokens_to_sample")
-    if limit is not None:
-        params["max_tokens"] = limit
-    return Request(
-        operation="text_completion", model=get_text(body, "model"), stream=get(body, "stream") is True, params=params
-    )
+    put(params, {"max_tokens": get_count(body, "max_tokens_to_sample")})
+    return Request("text_completion", get_text(body, "model"), get(body, "stream") is True, params)
 
 
+@dataclass(slots=True, eq=False)
 class CompletionAccumulator:
     """Accumulator of the legacy text completion stream, which reports no usage."""
 
-    __slots__ = ("_last", "_saw_content")
-
-    def __init__(self) -> None:
-        self._last = Response(complete=False)
-        self._saw_content = False
+    _last: Response = field(default_factory=lambda: Response(complete=False))
+    _saw_content: bool = False
 
     def add(self, event: Any) -> bool:
         self._saw_content = self._saw_content or bool(get(event, "completion"))

@@ -11,13 +11,16 @@ from .._messages import (
     file_part,
     function_tool,
     iter_items,
+    join_texts,
     media_part,
     parse_arguments,
+    read_parts,
     reasoning_part,
     server_tool_call_part,
     server_tool_result_part,
     split_tool_results,
     text_part,
+    text_parts,
     to_json,
     tool_call_part,
     tool_result_part,
@@ -34,8 +37,7 @@ def read_request(body: Any) -> RequestContent:
         request.messages += split_tool_results(
             get_text(message, "role") or "user", _blocks(message, "content", request)
         )
-    for tool in iter_items(body, "tools", request):
-        request.tools.append(_tool(tool))
+    request.tools += map(_tool, iter_items(body, "tools", request))
     for server in iter_items(body, "mcp_servers", request):
         request.tools.append({"type": "mcp", "name": get_text(server, "name") or "mcp"})
     return request
@@ -44,17 +46,12 @@ def read_request(body: Any) -> RequestContent:
 def _tool(tool: Any) -> dict[str, Any]:
     if get(tool, "input_schema") is not None:
         return function_tool(tool, "input_schema")
-    return {
-        "type": get_text(tool, "type") or "function",
-        "name": get_text(tool, "name") or get_text(tool, "type") or "unknown",
-    }
+    kind = get_text(tool, "type")
+    return {"type": kind or "function", "name": get_text(tool, "name") or kind or "unknown"}
 
 
 def _blocks(source: Any, name: str, request: RequestContent | None = None) -> list[Any]:
-    content = get(source, name)
-    if isinstance(content, str):
-        return [text_part(content)] if content else []
-    return [part for block in iter_items(source, name, request) if (part := _part(block, request)) is not None]
+    return read_parts(source, name, lambda block: _part(block, request), request)
 
 
 def _part(block: Any, request: RequestContent | None = None) -> Any:  # noqa: PLR0911 - one line per type
@@ -73,7 +70,8 @@ def _part(block: Any, request: RequestContent | None = None) -> Any:  # noqa: PL
         case "tool_use":
             return tool_call_part(get_text(block, "id"), get_text(block, "name"), get(block, "input"))
         case "tool_result":
-            return tool_result_part(get_text(block, "tool_use_id"), _result(block, request))
+            result = join_texts(_blocks(block, "content", request)) or ""
+            return tool_result_part(get_text(block, "tool_use_id"), result)
         case "image" | "document" | "audio" | "video":
             return _source(kind, get(block, "source"))
         case "server_tool_use" | "mcp_tool_use":
@@ -88,16 +86,6 @@ def _part(block: Any, request: RequestContent | None = None) -> Any:  # noqa: PL
             return file_part(get_text(block, "file_id") or "")
         case _:
             return unknown_part(kind, block) if kind else None
-
-
-def _result(block: Any, request: RequestContent | None) -> Any:
-    content = get(block, "content")
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = _blocks(block, "content", request)
-    if parts and all(isinstance(part, dict) and part["type"] == "text" for part in parts):
-        return "".join(part["content"] for part in parts)
-    return parts
 
 
 def _source(modality: str, source: Any) -> Any:
@@ -134,8 +122,6 @@ DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_
 class MessagesContentAccumulator:
     """Accumulator of the content of messages stream events."""
 
-    __slots__ = ("_blocks", "_pieces", "_reason", "_started")
-
     def __init__(self) -> None:
         self._blocks: dict[int, Any] = {}
         self._pieces: dict[int, list[str]] = {}
@@ -163,12 +149,7 @@ class MessagesContentAccumulator:
                 kind = get(delta, "type")
                 piece = get(delta, DELTA_FIELDS.get(kind, "content")) if isinstance(kind, str) else None
                 if isinstance(piece, str) and piece:
-                    index = get_count(event, "index") or 0
-                    pieces = self._pieces.get(index)
-                    if pieces is None:
-                        self._pieces[index] = [piece]
-                    else:
-                        pieces.append(piece)
+                    self._pieces.setdefault(get_count(event, "index") or 0, []).append(piece)
             case "content_block_start":
                 # Copy the block: the SDK's helper goes on to change it.
                 self._blocks[get_count(event, "index") or 0] = to_json(get(event, "content_block"))
@@ -182,8 +163,7 @@ class MessagesContentAccumulator:
             return []
         parts: list[Any] = []
         for index in sorted(self._blocks.keys() | self._pieces.keys()):
-            part = _part(self._finished_block(index))
-            if part is not None:
+            if (part := _part(self._finished_block(index))) is not None:
                 parts.append(part)
         return [{"role": "assistant", "parts": parts, "finish_reason": self._reason}]
 
@@ -192,34 +172,28 @@ class MessagesContentAccumulator:
         text = "".join(self._pieces.get(index, ()))
         if not text:
             return block
-        match block.get("type"):
-            case "text":
-                block["text"] = str(block.get("text") or "") + text
-            case "thinking":
-                block["thinking"] = str(block.get("thinking") or "") + text
-            case "compaction":
-                block["content"] = text
-            case _:
-                block["input"] = parse_arguments(text)
+        kind = block.get("type")
+        if kind in ("text", "thinking"):
+            block[kind] = str(block.get(kind) or "") + text
+        elif kind == "compaction":
+            block["content"] = text
+        else:
+            block["input"] = parse_arguments(text)
         return block
 
 
 def read_prompt(body: Any) -> RequestContent:
-    prompt = get_text(body, "prompt")
-    return RequestContent(messages=[] if prompt is None else [{"role": "user", "parts": [text_part(prompt)]}])
+    parts = text_parts(body, "prompt")
+    return RequestContent(messages=[{"role": "user", "parts": parts}] if parts else [])
 
 
 def read_completion(response: Any) -> list[Message]:
-    text = get_text(response, "completion")
-    if text is None:
-        return []
-    return [{"role": "assistant", "parts": [text_part(text)], "finish_reason": get_text(response, "stop_reason")}]
+    parts, reason = text_parts(response, "completion"), get_text(response, "stop_reason")
+    return [{"role": "assistant", "parts": parts, "finish_reason": reason}] if parts else []
 
 
 class CompletionContentAccumulator:
     """Accumulator of the content of the legacy text completion stream."""
-
-    __slots__ = ("_pieces", "_reason")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []

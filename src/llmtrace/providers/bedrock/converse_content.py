@@ -11,6 +11,7 @@ from .._messages import (
     file_uri_part,
     function_tool,
     iter_items,
+    join_texts,
     parse_arguments,
     reasoning_part,
     split_tool_results,
@@ -96,10 +97,7 @@ def _result(value: Any, request: RequestContent | None) -> Any:
     blocks = list(iter_items(value, "content", request))
     if len(blocks) == 1 and (result := get(blocks[0], "json")) is not None:
         return to_json(result)
-    parts = [part for block in blocks if (part := _part(block, request)) is not None]
-    if parts and all(isinstance(part, dict) and part["type"] == "text" for part in parts):
-        return "".join(part["content"] for part in parts)
-    return parts
+    return join_texts([part for block in blocks if (part := _part(block, request)) is not None])
 
 
 def read_response(response: Any) -> list[Message]:

@@ -9,7 +9,7 @@ from ..._read import get, get_count, get_text, iter_list, select
 from ...model import Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import Accumulator, Texts, WireFormat
-from .._messages import text_part
+from .._messages import text_part, text_parts
 from .._parameters import read_parameters
 from .._usage import OPENAI, Names, Reported, openai_totals
 from ..anthropic.messages import MESSAGES
@@ -82,8 +82,7 @@ def read_text_request(body: Any) -> Request:
 
 
 def read_text_response(body: Any) -> Response:
-    reported, choices = Reported(), _choices(body)
-    reported.add(body, {**_USAGE, _METRICS: _METRIC_NAMES})
+    reported, choices = Reported(body, {**_USAGE, _METRICS: _METRIC_NAMES}), _choices(body)
     if outputs := sum(get_count(choice, "tokenCount") or 0 for choice in choices):
         reported.add_counts({"output": outputs})
     vector = get(body, "embedding") or next(iter_list(body, "embeddings"), None)
@@ -96,9 +95,7 @@ def read_text_response(body: Any) -> Response:
 
 
 def read_text_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    if (system := get_text(body, "preamble")) is not None:
-        request.system.append(text_part(system))
+    request = RequestContent(system=text_parts(body, "preamble"))
     for turn in iter_list(body, "chat_history"):
         role = "user" if get(turn, "role") in ("USER", "User", "user") else "assistant"
         request.messages.append({"role": role, "parts": [text_part(get_text(turn, "message") or "")]})
@@ -279,9 +276,7 @@ class InvokeAccumulator:
         response = Response(complete=False) if self._inner is None else self._inner.result()
         response.complete = response.complete or self._last is not None
         if not response.usage and self._last is not None:
-            reported = Reported()
-            reported.add(get(self._last, _METRICS), _METRIC_NAMES)
-            response.usage = openai_totals(reported.counts)
+            response.usage = openai_totals(Reported(get(self._last, _METRICS), _METRIC_NAMES).counts)
         return _complete(response, self._last)
 
 

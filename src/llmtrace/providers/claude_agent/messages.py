@@ -11,7 +11,7 @@ from ..._read import get, get_text, iter_list, read_money
 from ...model import Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat, no_messages
 from ...model.wire_format import WireFormat
-from .._messages import reasoning_part, text_part, tool_call_part
+from .._messages import reasoning_part, text_part, text_parts, tool_call_part
 from ..anthropic.messages import read_response as read_message
 
 __all__ = ["QUERY", "Earlier"]
@@ -112,12 +112,8 @@ class QueryAccumulator:
 
 
 def read_request_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    if (prompt := get_text(body, "prompt")) is not None:
-        request.messages.append({"role": "user", "parts": [text_part(prompt)]})
-    if (instructions := get_text(body, "system_prompt")) is not None:
-        request.system.append(text_part(instructions))
-    return request
+    prompt = text_parts(body, "prompt")
+    return RequestContent(text_parts(body, "system_prompt"), [{"role": "user", "parts": prompt}] if prompt else [])
 
 
 class QueryContentAccumulator:

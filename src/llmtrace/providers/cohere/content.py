@@ -14,6 +14,7 @@ from .._messages import (
     parse_arguments,
     reasoning_part,
     text_part,
+    text_parts,
     to_json,
     tool_call_part,
     tool_result_part,
@@ -67,9 +68,7 @@ _ROLES = {"CHATBOT": "assistant", "USER": "user", "SYSTEM": "system", "TOOL": "t
 
 
 def read_v1_request(body: Any) -> RequestContent:
-    request = RequestContent()
-    if (preamble := get_text(body, "preamble")) is not None:
-        request.system.append(text_part(preamble))
+    request = RequestContent(system=text_parts(body, "preamble"))
     for message in iter_items(body, "chat_history", request):
         role = get_text(message, "role") or "USER"
         request.messages.append({"role": _ROLES.get(role, role), "parts": _parts(message)})

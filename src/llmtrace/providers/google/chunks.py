@@ -30,39 +30,14 @@ def accumulator(call: CallState) -> Accumulator:
     return ShapeCache(call.make_accumulator(), call)
 
 
-class JsonAccumulator:
-    """Accumulator of chunks that are JSON text."""
+class ShapeCache:
+    """Accumulator of chunks of JSON text, which parses only the last of those that differ in texts and counts."""
 
-    __slots__ = ("_call", "_inner")
+    __slots__ = ("_call", "_content", "_inner", "_last", "_matched", "_shape", "_shape_count")
 
     def __init__(self, inner: Accumulator, call: CallState | None = None) -> None:
         self._inner = inner
         self._call = call
-
-    def add(self, chunk: Any) -> bool | str:
-        """Add a chunk as the SDK passes it on. Return what ``Accumulator.add`` returns."""
-        if self._call is not None:
-            # Every chunk carries the headers of the response.
-            self._call.http_response, self._call = chunk, None
-        return self._inner.add(parse_body(chunk))
-
-    @property
-    def ended(self) -> bool:
-        """True if the end of the stream was read."""
-        return self._inner.ended
-
-    def result(self) -> Response:
-        """Return the response accumulated so far."""
-        return self._inner.result()
-
-
-class ShapeCache(JsonAccumulator):
-    """Accumulator that parses only the last of chunks that differ in texts and counts."""
-
-    __slots__ = ("_content", "_last", "_matched", "_shape", "_shape_count")
-
-    def __init__(self, inner: Accumulator, call: CallState | None = None) -> None:
-        super().__init__(inner, call)
         self._content: Any = inner.content if isinstance(inner, WithContent) else None
         self._last: Any = None
         self._shape: re.Pattern[str] | None = None
@@ -76,10 +51,16 @@ class ShapeCache(JsonAccumulator):
         if self._shape is not None and type(body) is str and (match := self._shape.fullmatch(body)) is not None:
             self._last = chunk
             if self._content is not None:
-                self._add_content(match)
+                try:
+                    self._content.repeat(_decode(match[1]))
+                except Exception:
+                    log_internal_error("read the content of a chunk")
             return self._matched
         self._read_last()
-        has_content = super().add(chunk)
+        if self._call is not None:
+            # Every chunk carries the headers of the response.
+            self._call.http_response, self._call = chunk, None
+        has_content = self._inner.add(parse_body(chunk))
         self._shape = None
         if has_content and type(body) is str and self._shape_count < _MAX_SHAPES:
             self._shape_count += 1
@@ -97,12 +78,6 @@ class ShapeCache(JsonAccumulator):
         match = self._shape.fullmatch(body)
         return match is not None and self._content.latest_text == _decode(match[1])
 
-    def _add_content(self, match: re.Match[str]) -> None:
-        try:
-            self._content.repeat(_decode(match[1]))
-        except Exception:
-            log_internal_error("read the content of a chunk")
-
     def _read_last(self) -> None:
         if self._last is not None:
             last, self._last = self._last, None
@@ -113,12 +88,12 @@ class ShapeCache(JsonAccumulator):
     def ended(self) -> bool:
         """True if the end of the stream was read."""
         self._read_last()
-        return super().ended
+        return self._inner.ended
 
     def result(self) -> Response:
         """Return the response accumulated so far."""
         self._read_last()
-        return super().result()
+        return self._inner.result()
 
 
 def _decode(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import get, get_count, iter_list
+from ..._read import get, get_count, iter_list, put
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
 from .._texts import no_texts
@@ -15,10 +15,10 @@ __all__ = ["EMBED"]
 
 def read_request(body: Any) -> Request:
     first = next(iter_list(body, "requests"), body)
-    dimensions = get_count(first, "outputDimensionality")
-    if dimensions is None:
-        dimensions = get_count(get(first, "embedContentConfig"), "outputDimensionality")
-    return Request(operation="embeddings", params={} if dimensions is None else {"dimensions": dimensions})
+    request = Request(operation="embeddings")
+    for source in (get(first, "embedContentConfig"), first):
+        put(request.params, {"dimensions": get_count(source, "outputDimensionality")})
+    return request
 
 
 def read_response(response: Any) -> Response:

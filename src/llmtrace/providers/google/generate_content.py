@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from functools import cache
+from itertools import groupby
 from typing import Any
 
 from ..._read import get, get_count, get_text
@@ -22,20 +26,26 @@ from .._messages import (
     tool_result_part,
 )
 
-__all__ = ["EMBED_CONTENT", "GENERATE_CONTENT", "either"]
+__all__ = ["EMBED_CONTENT", "GENERATE_CONTENT", "either", "snake_case"]
 
 _ROLES = {"model": "assistant", "function": "tool"}
 
 
-def either(source: Any, camel: str, snake: str) -> Any:
+@cache
+def snake_case(name: str) -> str:
+    """Return the name of a field in the SDK's objects."""
+    return re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name)
+
+
+def either(source: Any, name: str) -> Any:
     """Return the value under the name of the API, or else under that of the SDK's objects."""
-    value = get(source, camel)
-    return get(source, snake) if value is None else value
+    value = get(source, name)
+    return get(source, snake_case(name)) if value is None else value
 
 
 def read_request(body: Any) -> RequestContent:
     request = RequestContent()
-    request.system += _parts(either(body, "systemInstruction", "system_instruction"), request)
+    request.system += _parts(either(body, "systemInstruction"), request)
     for content in iter_items(body, "contents", request):
         role = get_text(content, "role") or "user"
         request.messages += split_tool_results(_ROLES.get(role, role), _parts(content, request))
@@ -45,7 +55,7 @@ def read_request(body: Any) -> RequestContent:
 
 
 def _tools(tool: Any) -> list[dict[str, Any]]:
-    declared = either(tool, "functionDeclarations", "function_declarations")
+    declared = either(tool, "functionDeclarations")
     if declared is not None:
         return [_function(function) for function in iter_items({"functions": declared}, "functions")]
     kinds = to_json(tool)
@@ -71,19 +81,19 @@ def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
         if not text:
             return None
         return reasoning_part(text) if get(item, "thought") is True else text_part(text)
-    if (call := either(item, "functionCall", "function_call")) is not None:
+    if (call := either(item, "functionCall")) is not None:
         return tool_call_part(get_text(call, "id"), get_text(call, "name"), get(call, "args") or {})
-    if (response := either(item, "functionResponse", "function_response")) is not None:
+    if (response := either(item, "functionResponse")) is not None:
         return tool_result_part(get_text(response, "id"), to_json(get(response, "response")))
-    if (data := either(item, "inlineData", "inline_data")) is not None:
+    if (data := either(item, "inlineData")) is not None:
         return _inline(data)
-    if (file := either(item, "fileData", "file_data")) is not None:
+    if (file := either(item, "fileData")) is not None:
         mime_type = get_text(file, "mimeType") or get_text(file, "mime_type")
         return file_uri_part(get_text(file, "fileUri") or get_text(file, "file_uri"), mime_type)
-    if (code := either(item, "executableCode", "executable_code")) is not None:
+    if (code := either(item, "executableCode")) is not None:
         details = {"language": get_text(code, "language"), "code": get_text(code, "code")}
         return server_tool_call_part(get_text(code, "id"), "code_execution", "code_execution", details)
-    if (result := either(item, "codeExecutionResult", "code_execution_result")) is not None:
+    if (result := either(item, "codeExecutionResult")) is not None:
         details = {"outcome": get_text(result, "outcome"), "output": get_text(result, "output")}
         return server_tool_result_part(get_text(result, "id"), "code_execution", details)
     return _server_tool(item)
@@ -91,16 +101,16 @@ def _part(item: Any) -> Any:  # noqa: PLR0911 - one line per kind
 
 def _server_tool(item: Any) -> Any:
     """Return the part of one of Google's own tools other than code execution: search, files, maps."""
-    if (call := either(item, "toolCall", "tool_call")) is not None:
+    if (call := either(item, "toolCall")) is not None:
         kind = _tool_type(call)
         return server_tool_call_part(get_text(call, "id"), kind, kind, _detail(call, "args"))
-    if (response := either(item, "toolResponse", "tool_response")) is not None:
+    if (response := either(item, "toolResponse")) is not None:
         return server_tool_result_part(get_text(response, "id"), _tool_type(response), _detail(response, "response"))
     return None
 
 
 def _tool_type(source: Any) -> str:
-    kind = either(source, "toolType", "tool_type")
+    kind = either(source, "toolType")
     kind = getattr(kind, "value", kind)
     return kind.lower() if isinstance(kind, str) and kind else "unknown"
 
@@ -122,10 +132,8 @@ _TEXT_TYPES = ("text", "reasoning")
 class GenerateContentAccumulator:
     """Accumulator of the content of stream chunks; a plain response is a stream of one chunk."""
 
-    __slots__ = ("_latest", "_parts", "_reasons")
-
     def __init__(self) -> None:
-        self._parts: dict[int, list[Any]] = {}
+        self._parts: defaultdict[int, list[Any]] = defaultdict(list)
         self._reasons: dict[int, str] = {}
         self._latest: list[tuple[int, Any]] = []
         """Parts of the latest chunk, each with the index of its candidate."""
@@ -135,11 +143,10 @@ class GenerateContentAccumulator:
         for candidate in iter_items(chunk, "candidates"):
             index = get_count(candidate, "index") or 0
             parts = _parts(get(candidate, "content"))
-            self._parts.setdefault(index, []).extend(parts)
+            self._parts[index] += parts
             self._latest += [(index, part) for part in parts]
-            reason = either(candidate, "finishReason", "finish_reason")
-            reason = getattr(reason, "value", reason)
-            if isinstance(reason, str):
+            reason = either(candidate, "finishReason")
+            if isinstance(reason := getattr(reason, "value", reason), str):
                 self._reasons[index] = reason
 
     @property
@@ -166,20 +173,11 @@ class GenerateContentAccumulator:
 def _merge_texts(parts: list[Any]) -> list[Any]:
     """Merge consecutive texts: a stream may split them anywhere."""
     merged: list[Any] = []
-    runs: list[list[str]] = []
-    for part in parts:
-        kind = part["type"] if isinstance(part, dict) else None
-        if kind not in _TEXT_TYPES:
-            merged.append(part)
-            continue
-        if not (merged and isinstance(merged[-1], dict) and merged[-1]["type"] == kind):
-            merged.append({"type": kind, "content": ""})
-            runs.append([])
-        runs[-1].append(part["content"])
-    remaining_runs = iter(runs)
-    for part in merged:
-        if isinstance(part, dict) and part["type"] in _TEXT_TYPES:
-            part["content"] = "".join(next(remaining_runs))
+    for kind, run in groupby(parts, lambda part: part["type"] if isinstance(part, dict) else None):
+        if kind in _TEXT_TYPES:
+            merged.append({"type": kind, "content": "".join(part["content"] for part in run)})
+        else:
+            merged += run
     return merged
 
 
@@ -191,8 +189,7 @@ def read_response(response: Any) -> list[Message]:
 
 def read_embedded(body: Any) -> RequestContent:
     request = RequestContent()
-    requests = list(iter_items(body, "requests", request)) or [body]
-    for embedded in requests:
+    for embedded in list(iter_items(body, "requests", request)) or [body]:
         parts = _parts(get(embedded, "content"), request)
         text = "".join(part["content"] for part in parts if isinstance(part, dict) and part["type"] == "text")
         if text:

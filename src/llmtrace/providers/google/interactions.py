@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..._read import get, get_count, get_text, iter_list, select
+from ..._read import get, get_count, get_text, iter_list, put, select
 from ...capture.error_body import read_error
-from ...model import Blob, Counts, Message, Request, RequestContent, Response
+from ...model import Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
 from .._common import no_content, read_fetch
 from .._messages import (
     append_turn,
-    file_uri_part,
+    data_part,
     function_tool,
     iter_items,
     parse_arguments,
+    read_parts,
     reasoning_part,
     server_tool_call_part,
     server_tool_result_part,
     text_part,
+    text_parts,
     to_json,
     tool_call_part,
     tool_result_part,
 )
 from .._texts import interaction_texts
 from .._usage import Reported
+from .generate import MODALITY_FIELDS
 
 __all__ = ["INTERACTIONS", "RETRIEVE_INTERACTION"]
 
@@ -36,13 +40,8 @@ _MEDIA = {"audio": "speech", "image": "image", "video": "video"}
 
 def read_request(body: Any) -> Request:
     config = get(body, "generation_config")
-    params = select(config, _PARAMS)
-    limit = get_count(config, "max_output_tokens")
-    if limit is not None:
-        params["max_tokens"] = limit
-    level = get_text(config, "thinking_level")
-    if level is not None:
-        params["reasoning.level"] = level
+    params, level = select(config, _PARAMS), get_text(config, "thinking_level")
+    put(params, {"max_tokens": get_count(config, "max_output_tokens"), "reasoning.level": level})
     return Request(
         operation="generate_content",
         model=get_text(body, "model"),
@@ -79,16 +78,6 @@ _PARTS = (
     ("output_tokens_by_modality", "_output"),
     ("cached_tokens_by_modality", "_cache_read"),
 )
-_FIELDS = frozenset(
-    {"document_input"}
-    | {
-        modality + ending
-        for modality in ("text", "image", "audio", "video")
-        for ending in ("_input", "_output", "_cache_read")
-    }
-)
-
-
 _SEARCHES = {"google_search": "web_searches", "google_maps": "maps_searches", "file_search": None, "url_context": None}
 
 
@@ -97,15 +86,12 @@ def _add_report(usage: Any, reported: Reported) -> None:
     if usage is None:
         return
     counts: Counts = {}
-    for name, total in _TOTALS.items():
-        count = get_count(usage, name)
-        if count is not None:
-            counts[total] = count
+    put(counts, {total: get_count(usage, name) for name, total in _TOTALS.items()})
     for name, ending in _PARTS:
         parts: Counts = {}
         for part in iter_list(usage, name):
             key, count = (get_text(part, "modality") or "").lower() + ending, get_count(part, "tokens")
-            if count is not None and key in _FIELDS:
+            if count is not None and key in MODALITY_FIELDS:
                 parts[key] = parts.get(key, 0) + count
         # Keep the name in the key: tokens that tools read are counted separately from the input.
         counts.update({f"{name}:{key}": tokens for key, tokens in parts.items()})
@@ -140,13 +126,9 @@ def _totals(reported: Reported) -> Counts | None:
 _UNFINISHED = ("in_progress", "queued")
 
 
-def read_response(response: Any) -> Response:
-    reported = Reported()
-    _add_report(get(response, "usage"), reported)
-    return _read(response, reported)
-
-
-def _read(response: Any, reported: Reported) -> Response:
+def read_response(response: Any, reported: Reported | None = None) -> Response:
+    if reported is None:
+        _add_report(get(response, "usage"), reported := Reported())
     status = get_text(response, "status")
     failed = status == "failed"
     result = Response(
@@ -190,23 +172,17 @@ class InteractionAccumulator:
         return self._saw_content
 
     def result(self) -> Response:
-        response = _read(self._interaction, self._reported)
-        return replace(
-            response,
-            error=response.error or self._error,
-            failed=response.failed or self._error is not None,
-            complete=self.ended,
-        )
+        response = read_response(self._interaction, self._reported)
+        response.error, response.failed = response.error or self._error, response.failed or self._error is not None
+        response.complete = self.ended
+        return response
 
 
 _CONTENT_KINDS = ("image", "audio", "video", "document")
 
 
 def read_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    system = get(body, "system_instruction")
-    if isinstance(system, str):
-        request.system.append(text_part(system))
+    request = RequestContent(system=text_parts(body, "system_instruction"))
     value = get(body, "input")
     if isinstance(value, str):
         request.messages.append({"role": "user", "parts": [text_part(value)]})
@@ -239,10 +215,7 @@ def _add(messages: list[Message], item: Any) -> None:
 
 
 def _contents(item: Any) -> list[Any]:
-    content = get(item, "content")
-    if isinstance(content, str):
-        return [text_part(content)]
-    return [part for block in iter_items(item, "content") if (part := _content(block)) is not None]
+    return read_parts(item, "content", _content)
 
 
 def _content(item: Any) -> Any:
@@ -252,11 +225,7 @@ def _content(item: Any) -> Any:
         return text_part(text) if text else None
     if kind not in _CONTENT_KINDS:
         return None
-    mime_type, data = get_text(item, "mime_type"), get(item, "data")
-    if isinstance(data, (str, bytes)) and data:
-        return Blob(kind, mime_type, data)
-    part = file_uri_part(get_text(item, "uri"), mime_type)
-    return None if part is None else {**part, "modality": kind}
+    return data_part(kind, get_text(item, "mime_type"), get(item, "data"), get_text(item, "uri"))
 
 
 def _step(step: Any) -> list[Any]:
@@ -268,18 +237,15 @@ def _step(step: Any) -> list[Any]:
     if kind == "model_output":
         return _contents(step)
     if kind == "function_call":
-        return [
-            tool_call_part(get_text(step, "id"), get_text(step, "name"), parse_arguments(get(step, "arguments")) or {})
-        ]
+        arguments = parse_arguments(get(step, "arguments")) or {}
+        return [tool_call_part(get_text(step, "id"), get_text(step, "name"), arguments)]
     if kind == "function_result":
         return [tool_result_part(get_text(step, "call_id"), to_json(get(step, "result")))]
-    if kind.endswith("_call"):
-        name = kind.removesuffix("_call")
+    name, _, role = kind.rpartition("_")
+    if role == "call":
         return [server_tool_call_part(get_text(step, "id"), name, name, _details(step, "arguments"))]
-    if kind.endswith("_result"):
-        return [
-            server_tool_result_part(get_text(step, "call_id"), kind.removesuffix("_result"), _details(step, "result"))
-        ]
+    if role == "result":
+        return [server_tool_result_part(get_text(step, "call_id"), name, _details(step, "result"))]
     return []
 
 
@@ -299,27 +265,20 @@ def read_output(response: Any) -> list[Message]:
 class InteractionContentAccumulator:
     """Accumulator of the steps of a stream, each of which starts, grows and stops."""
 
-    __slots__ = ("_pieces", "_status", "_steps")
-
     def __init__(self) -> None:
-        self._steps: dict[int, dict[str, Any]] = {}
-        self._pieces: dict[int, list[str]] = {}
+        self._steps: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+        self._pieces: defaultdict[int, list[str]] = defaultdict(list)
         self._status: str | None = None
 
     def add(self, event: Any) -> None:
-        kind = get_text(event, "event_type") or ""
+        kind, index = get_text(event, "event_type") or "", get_count(event, "index") or 0
         if kind.endswith(".start"):
             step = get(event, "step") or get(event, "content")
-            self._at(event).update(to_json(step) if step is not None else {})
+            self._steps[index].update(to_json(step) if step is not None else {})
         elif kind.endswith(".delta"):
-            self._grow(
-                self._at(event), get(event, "delta"), self._pieces.setdefault(get_count(event, "index") or 0, [])
-            )
+            self._grow(self._steps[index], get(event, "delta"), self._pieces[index])
         elif kind in ("interaction.completed", "interaction.complete"):
             self._status = get_text(get(event, "interaction"), "status")
-
-    def _at(self, event: Any) -> dict[str, Any]:
-        return self._steps.setdefault(get_count(event, "index") or 0, {})
 
     def _grow(self, step: dict[str, Any], delta: Any, pieces: list[str]) -> None:
         kind = get_text(delta, "type") or ""

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import get, get_count, get_text, iter_list
-from ...model import Blob, Message, Request, RequestContent, Response
+from ..._read import get, get_count, get_text, iter_list, put
+from ...model import Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
-from .._messages import file_uri_part, iter_items, text_part
+from .._messages import data_part, iter_items, text_parts
 
 __all__ = ["PREDICT", "PREDICT_LONG"]
 
 
 def read_request(body: Any) -> Request:
-    params: dict[str, Any] = {}
+    if get(next(iter_list(body, "instances"), None), "content") is None:
+        return _media_request(body, "image")
+    request = Request(operation="embeddings")
+    put(request.params, {"dimensions": get_count(get(body, "parameters"), "outputDimensionality")})
+    return request
+
+
+def _media_request(body: Any, output_type: str) -> Request:
+    request = Request(operation="generate_content", output_type=output_type)
     parameters = get(body, "parameters")
-    if get(next(iter_list(body, "instances"), None), "content") is not None:
-        dimensions = get_count(parameters, "outputDimensionality")
-        if dimensions is not None:
-            params["dimensions"] = dimensions
-        return Request(operation="embeddings", params=params)
-    _media_params(parameters, params)
-    return Request(operation="generate_content", params=params, output_type="image")
-
-
-def _media_params(parameters: Any, params: dict[str, Any]) -> None:
-    choices, seed = get_count(parameters, "sampleCount"), get_count(parameters, "seed")
-    if choices is not None and choices != 1:
-        params["choice.count"] = choices
-    if seed is not None:
-        params["seed"] = seed
+    choices = get_count(parameters, "sampleCount")
+    put(request.params, {"choice.count": None if choices == 1 else choices, "seed": get_count(parameters, "seed")})
+    return request
 
 
 def read_response(response: Any) -> Response:
-    tokens: int | None = None
-    dimensions: int | None = None
+    tokens = dimensions = None
     images = 0
     for prediction in iter_list(response, "predictions"):
         embedding = get(prediction, "embeddings")
@@ -56,9 +51,7 @@ def read_response(response: Any) -> Response:
 
 
 def read_long_running_request(body: Any) -> Request:
-    params: dict[str, Any] = {}
-    _media_params(get(body, "parameters"), params)
-    return Request(operation="generate_content", params=params, output_type="video")
+    return _media_request(body, "video")
 
 
 def read_operation(response: Any) -> Response:
@@ -72,9 +65,7 @@ def read_content(body: Any) -> RequestContent:
         if (content := get_text(instance, "content")) is not None:
             request.texts.append(content)
             continue
-        parts: list[Any] = []
-        if (prompt := get_text(instance, "prompt")) is not None:
-            parts.append(text_part(prompt))
+        parts: list[Any] = text_parts(instance, "prompt")
         for name in ("image", "lastFrame", "video"):
             parts += _media(get(instance, name), "video" if name == "video" else "image")
         for reference in iter_items(instance, "referenceImages"):
@@ -85,11 +76,9 @@ def read_content(body: Any) -> RequestContent:
 
 
 def _media(source: Any, modality: str) -> list[Any]:
-    mime_type, data = get_text(source, "mimeType"), get(source, "bytesBase64Encoded")
-    if isinstance(data, (str, bytes)) and data:
-        return [Blob(modality, mime_type, data)]
-    part = file_uri_part(get_text(source, "gcsUri"), mime_type)
-    return [] if part is None else [{**part, "modality": modality}]
+    data, uri = get(source, "bytesBase64Encoded"), get_text(source, "gcsUri")
+    part = data_part(modality, get_text(source, "mimeType"), data, uri)
+    return [] if part is None else [part]
 
 
 def read_images(response: Any) -> list[Message]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from ..._errors import log_internal_error
@@ -19,14 +18,11 @@ from ...capture.services import CallServices
 from ...capture.stream import AsyncObservedIterator, StreamObserver, notify
 from ...context import state as context_state
 from ...context.operations import CalledTool
-from ...model import Request
-from ...model.wire_format import WireFormat
 from .. import _hooks, _patches
 from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
-from .._requests import call_hooks, leave_open, read_stream
+from .._requests import call_hooks, leave_open, open_call, read_stream
 from ..contract import Provider, named, speakeasy, stainless
-from ..hosts import server_of
 from .chunks import accumulator, parse_body
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from .live import hook_live
@@ -74,8 +70,7 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     module = _loaded("_api_client")
     # The first releases name it ApiClient.
     owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
-    begin = _GoogleCallFactory(provider, services, patches).begin
-    for name, hook in _requests(begin, deferred).items():
+    for name, hook in _requests(partial(_begin, provider, services, patches), deferred).items():
         patches.wrap_in(module, owner, name, hook)
     for name, hook in (("_request_once", _observe_attempt), ("_async_request_once", _observe_attempt_async)):
         if hasattr(getattr(module, owner, None), name):
@@ -190,20 +185,20 @@ def _tools(
         tool = tool_of(_function, args, kwargs)
         return wrapped(*args, **kwargs) if tool is None else tool.run(wrapped, args, kwargs)
 
-    async def invoke_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        tool = tool_of(_function, args, kwargs)
-        return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
-
-    async def call_tool(wrapped: Any, adapter: Any, args: Any, kwargs: Any) -> Any:
-        tool = tool_of(_function_call, args, kwargs)
+    async def invoke_async(read: Any, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        tool = tool_of(read, args, kwargs)
         return await (wrapped(*args, **kwargs) if tool is None else tool.run_async(wrapped, args, kwargs))
 
     functions = _loaded("_extra_utils")
     return [
         (functions, "get_function_response_parts_async", deferred.propagate),
         (functions, "invoke_function_from_dict_args", invoke),
-        (functions, "invoke_function_from_dict_args_async", invoke_async),
-        (getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None), "call_tool", call_tool),
+        (functions, "invoke_function_from_dict_args_async", partial(invoke_async, _function)),
+        (
+            getattr(_loaded("_adapters"), "McpToGenAiToolAdapter", None),
+            "call_tool",
+            partial(invoke_async, _function_call),
+        ),
     ]
 
 
@@ -280,55 +275,38 @@ def _settle(call: CallState, result: Any) -> None:
         call.end(response)
 
 
-class _GoogleCallFactory:
-    """Factory that opens a call for each request that is traced."""
-
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
-        self._provider = provider
-        self._services = services
-        self._patches = patches
-
-    def begin(
-        self, client: Any, args: Any, kwargs: Any, origin: Origin | None = None, *, stream: bool = False
-    ) -> CallState | None:
-        if not self._patches.active:
-            return None
-        try:
-            arguments = dict(zip(("http_method", "path", "request_dict", "http_options"), args, strict=False)) | kwargs
-            path = arguments["path"].partition("?")[0]
-            wire_format = self._provider.route(arguments["http_method"], _route_key(path))
-            if wire_format is None:
-                return None
-            body = _body(client, arguments)
-            request = wire_format.request(body)
-            request = replace(request, stream=stream, model=request.model or _model(path))
-            if origin is None:
-                return self._open(client, wire_format, request, arguments, body)
-            token = context_state.attach(origin.context)
-            try:
-                return self._open(client, wire_format, request, arguments, body)
-            finally:
-                context_state.detach(token, origin.context, origin.context, None)
-        except Exception:
-            log_internal_error("begin a call")
-            return None
-
-    def _open(
-        self, client: Any, wire_format: WireFormat, request: Request, arguments: dict[str, Any], body: Any
-    ) -> CallState:
-        url = get(arguments.get("http_options"), "base_url") or get(client._http_options, "base_url")
-        vendor = "gcp.vertex_ai" if client.vertexai else self._provider.default_provider
-        server = _server(url) if isinstance(url, str) else None
-        call = _hooks.begin(self._services, self._provider, wire_format, request, vendor, server, body)
+def _begin(
+    provider: Provider,
+    services: CallServices,
+    patches: Patches,
+    client: Any,
+    args: Any,
+    kwargs: Any,
+    origin: Origin | None = None,
+    *,
+    stream: bool = False,
+) -> CallState | None:
+    if not patches.active:
+        return None
+    try:
+        arguments = dict(zip(("http_method", "path", "request_dict", "http_options"), args, strict=False)) | kwargs
+        path = arguments["path"].partition("?")[0]
+        options = {
+            "base": get(arguments.get("http_options"), "base_url") or get(client._http_options, "base_url"),
+            "vendor": "gcp.vertex_ai" if client.vertexai else None,
+            "model": _model(path),
+            "context": None if origin is None else origin.context,
+        }
+        route, body = (arguments["http_method"], _route_key(path)), _body(client, arguments)
+    except Exception:
+        log_internal_error("begin a call")
+        return None
+    call = open_call(provider, services, *route, body, stream=stream, **options)
+    if call is not None:
         call.body = body
         if hasattr(client, "_request_once"):
             call.retries = -1  # the hook counts every attempt, including the first
-        return call
-
-
-@lru_cache(maxsize=64)
-def _server(url: str) -> tuple[str, int] | None:
-    return server_of(urlsplit(url))
+    return call
 
 
 def _route_key(path: str) -> str:

@@ -38,8 +38,8 @@ def read_response(response: Any) -> Response:
     response = _generation(response)
     if get(response, "choices") is not None:
         return COMPLETIONS.response(response)
-    details, reported = get(response, "details"), Reported()
-    reported.add({name: get(details, name) for name in _NAMES}, _NAMES)
+    details = get(response, "details")
+    reported = Reported({name: get(details, name) for name in _NAMES}, _NAMES)
     reason = get_text(details, "finish_reason")
     return reported.fill(Response(finish_reasons=(reason,) if reason else ()), reported.counts or None)
 

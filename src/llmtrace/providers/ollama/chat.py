@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..._read import get, get_count, get_text, iter_list, select
+from ..._read import get, get_count, get_text, iter_list, put, select
 from ...model import Blob, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import Texts, WireFormat
-from .._messages import function_tool, iter_items, reasoning_part, text_part, tool_call_part, tool_result_part
+from .._messages import (
+    function_tool,
+    iter_items,
+    reasoning_part,
+    text_part,
+    text_parts,
+    tool_call_part,
+    tool_result_part,
+)
 from .._texts import no_texts, tool_call_texts
 from .._usage import Names, Reported, read_server_times
 
@@ -29,13 +37,10 @@ _STAGES = {
 def read_request(body: Any) -> Request:
     options = get(body, "options")
     params = select(options, _PARAMS)
-    limit, stop = get_count(options, "num_predict"), get(options, "stop")
-    if limit is not None:
-        params["max_tokens"] = limit
+    put(params, {"max_tokens": get_count(options, "num_predict"), "reasoning.level": get_text(body, "think")})
+    stop = get(options, "stop")
     if isinstance(stop, (str, list)) and stop:
         params["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    if isinstance(level := get(body, "think"), str):
-        params["reasoning.level"] = level
     request = Request("chat", get_text(body, "model"), params=params)
     request.output_type = "json" if get(body, "format") else None
     return request
@@ -52,8 +57,7 @@ def read_embed_request(body: Any) -> Request:
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add({name: get(response, name) for name in _NAMES}, _NAMES)
+    reported = Reported({name: get(response, name) for name in _NAMES}, _NAMES)
     reason, ended = get_text(response, "done_reason"), get(response, "done") is True
     vectors = next(iter_list(response, "embeddings"), None) or get(response, "embedding")
     read = Response(
@@ -118,9 +122,7 @@ def _parts(message: Any) -> list[Any]:
 
 
 def read_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    if (system := get_text(body, "system")) is not None:
-        request.system.append(text_part(system))
+    request = RequestContent(system=text_parts(body, "system"))
     for message in iter_items(body, "messages", request):
         role = get_text(message, "role") or "user"
         parts = [tool_result_part(None, get(message, "content"))] if role == "tool" else _parts(message)

@@ -5,6 +5,7 @@ The response of a run that is not streamed has no output: its messages are fetch
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +17,15 @@ from ...model.wire_format import WireFormat
 from .._common import no_content, read_fetch
 from .._messages import (
     file_part,
-    function_tool,
     iter_items,
     media_part,
     parse_arguments,
+    read_parts,
     server_tool_call_part,
     text_part,
+    text_parts,
     tool_call_part,
+    tool_definition,
     tool_result_part,
 )
 from .._usage import Reported
@@ -35,21 +38,18 @@ _DELTAS = frozenset({"thread.message.delta", "thread.run.step.delta"})
 
 
 def read_request(body: Any) -> Request:
-    params = select(body, _PARAMS)
     return Request(
         operation="invoke_agent",
         model=get_text(body, "model"),
         stream=get(body, "stream") is True,
-        params=params,
+        params=select(body, _PARAMS),
         agent_id=get_text(body, "assistant_id"),
         background=True,
     )
 
 
 def read_response(run: Any, reported: Reported | None = None) -> Response:
-    if reported is None:
-        reported = Reported()
-        reported.add(get(run, "usage"))
+    reported = reported or Reported(get(run, "usage"))
     status = get_text(run, "status")
     reason = get_text(get(run, "incomplete_details"), "reason") or status
     error = get(run, "last_error")
@@ -104,38 +104,23 @@ def _truncated(response: Response) -> Response:
 
 
 def read_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    for name in ("instructions", "additional_instructions"):
-        if (instructions := get_text(body, name)) is not None:
-            request.system.append(text_part(instructions))
+    request = RequestContent(system=text_parts(body, "instructions", "additional_instructions"))
     for source, name in ((get(body, "thread"), "messages"), (body, "additional_messages")):
         for message in iter_items(source, name, request):
-            request.messages.append({"role": get_text(message, "role") or "user", "parts": _contents(message)})
+            request.messages.append(
+                {"role": get_text(message, "role") or "user", "parts": read_parts(message, "content", _part)}
+            )
     for output in iter_items(body, "tool_outputs", request):
         result = tool_result_part(get_text(output, "tool_call_id"), parse_arguments(get(output, "output")))
         request.messages.append({"role": "tool", "parts": [result]})
-    for tool in iter_items(body, "tools", request):
-        function, kind = get(tool, "function"), get_text(tool, "type") or "unknown"
-        definition = {"type": kind, "name": kind} if function is None else function_tool(function, "parameters")
-        request.tools.append(definition)
+    request.tools += map(tool_definition, iter_items(body, "tools", request))
     return request
-
-
-def _contents(message: Any) -> list[Any]:
-    content = get(message, "content")
-    if isinstance(content, str):
-        return [text_part(content)]
-    return [part for item in iter_items(message, "content") if (part := _part(item)) is not None]
 
 
 def _part(item: Any) -> Any:
     match get_text(item, "type"):
-        case "text":
-            text = get(item, "text")
-            text = text if isinstance(text, str) else get_text(text, "value")
-            return None if text is None else text_part(text)
-        case "refusal":
-            text = get_text(item, "refusal")
+        case "text" | "refusal" as kind:
+            text = get_text(item, kind) or get_text(get(item, kind), "value")
             return None if text is None else text_part(text)
         case "image_url":
             return media_part("image", get_text(get(item, "image_url"), "url"))
@@ -154,9 +139,8 @@ def _calls(calls: Any) -> list[Any]:
             parts.append(tool_call_part(identifier, get_text(details, "name"), get_text(details, "arguments") or ""))
         else:
             tool_input = get_text(details, "input")
-            parts.append(
-                server_tool_call_part(identifier, kind, kind, {} if tool_input is None else {"input": tool_input})
-            )
+            fields = {} if tool_input is None else {"input": tool_input}
+            parts.append(server_tool_call_part(identifier, kind, kind, fields))
     return parts
 
 
@@ -170,25 +154,21 @@ def read_calls(run: Any) -> list[Message]:
 class RunContentAccumulator:
     """Accumulator of the messages and tool calls of a streamed run, in the order they began."""
 
-    __slots__ = ("_order", "_run")
-
     def __init__(self) -> None:
-        self._order: dict[str, _PartialItem] = {}
+        self._order: defaultdict[str, _PartialItem] = defaultdict(_PartialItem)
         self._run: Any = None
 
     def add(self, event: Any) -> None:
         data = get(event, "data") or event
-        kind, identifier = get_text(data, "object"), get_text(data, "id") or ""
+        kind = get_text(data, "object")
         if kind == "thread.run":
             self._run = data
-        elif kind in ("thread.message", "thread.run.step"):
-            item = self._order.setdefault(identifier, _PartialItem())
+        elif kind in ("thread.message", "thread.run.step") or kind in _DELTAS:
+            item = self._order[get_text(data, "id") or ""]
+            item.add(get(data, "delta"))
             if get_text(data, "status") == "completed":
-                item.parts = _contents(data) if kind == "thread.message" else _step(data)
-        elif kind == "thread.message.delta":
-            self._order.setdefault(identifier, _PartialItem()).add_text(get(data, "delta"))
-        elif kind == "thread.run.step.delta":
-            self._order.setdefault(identifier, _PartialItem()).add_calls(get(data, "delta"))
+                calls = _calls(iter_list(get(data, "step_details"), "tool_calls"))
+                item.parts = [*read_parts(data, "content", _part), *calls]
 
     def messages(self) -> list[Message]:
         parts = [part for item in self._order.values() for part in item.read()]
@@ -201,27 +181,18 @@ class RunContentAccumulator:
         return [{"role": "assistant", "parts": parts, "finish_reason": reason}] if parts else []
 
 
-def _step(step: Any) -> list[Any]:
-    return _calls(iter_list(get(step, "step_details"), "tool_calls"))
-
-
 class _PartialItem:
     """Message or step of a stream. Its completed content, once received, replaces the pieces."""
 
-    __slots__ = ("_calls", "_texts", "parts")
-
     def __init__(self) -> None:
-        self._texts: dict[int, list[str]] = {}
+        self._texts: defaultdict[int, list[str]] = defaultdict(list)
         self._calls: dict[int, dict[str, Any]] = {}
         self.parts: list[Any] | None = None
 
-    def add_text(self, delta: Any) -> None:
+    def add(self, delta: Any) -> None:
         for item in iter_items(delta, "content"):
-            text = get_text(get(item, "text"), "value")
-            if text is not None:
-                self._texts.setdefault(get_count(item, "index") or 0, []).append(text)
-
-    def add_calls(self, delta: Any) -> None:
+            if (text := get_text(get(item, "text"), "value")) is not None:
+                self._texts[get_count(item, "index") or 0].append(text)
         for item in iter_items(get(delta, "step_details"), "tool_calls"):
             call = self._calls.setdefault(get_count(item, "index") or 0, {"pieces": []})
             kind = get_text(item, "type") or call.get("type") or "unknown"

@@ -16,9 +16,8 @@ _FINAL_STATUSES = frozenset({"completed", "expired", "cancelled", "failed"})
 
 
 def read_response(batch: Any) -> Response:
-    reported, status = Reported(), get_text(batch, "status")
-    reported.add(get(batch, "usage"))
-    return reported.fill_openai(
+    status = get_text(batch, "status")
+    return Reported(get(batch, "usage")).fill_openai(
         Response(
             id=get_text(batch, "id"),
             model=get_text(batch, "model"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from ..._read import as_mapping, get, get_count, get_text, iter_list, select
+from ..._read import as_mapping, get, get_count, get_text, iter_list, put, select
 from ...capture.error_body import read_error
 from ...model import Request, Response
 from ...model.wire_format import WireFormat
@@ -36,22 +36,14 @@ def read_request(body: Any) -> Request:
 
 
 def _read_rare(body: Any, request: Request) -> None:
-    params = request.params
-    limit = get_count(body, "max_completion_tokens")
-    if limit is not None:
-        params["max_tokens"] = limit
-    stop = get(body, "stop")
-    if stop is not None:
-        if isinstance(stop, str):
-            params["stop_sequences"] = [stop]
-        elif isinstance(stop, list) and all(isinstance(item, str) for item in stop):
-            params["stop_sequences"] = list(stop)  # the caller may change its list
-    choices = get_count(body, "n")
-    if choices is not None and choices != 1:
-        params["choice.count"] = choices
-    effort = get_text(body, "reasoning_effort")
-    if effort:
-        params["reasoning.level"] = effort
+    stop, choices = select(body, frozenset({"stop"})).get("stop"), get_count(body, "n")
+    values = {
+        "max_tokens": get_count(body, "max_completion_tokens"),
+        "stop_sequences": [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else None,
+        "choice.count": None if choices == 1 else choices,
+        "reasoning.level": get_text(body, "reasoning_effort"),
+    }
+    put(request.params, values)
     request.output_type = _output_type(body)
     request.service_tier = get_text(body, "service_tier")
 
@@ -71,8 +63,7 @@ def _field_getter(source: Any) -> Callable[[str], Any]:
 def read_response(response: Any) -> Response:
     fields = as_mapping(response)
     read = _field_getter(fields)
-    choices, reported = read("choices"), Reported()
-    reported.add(read("usage"))
+    choices, reported = read("choices"), Reported(read("usage"))
     reasons, refused, error = [], False, None
     for choice in choices if isinstance(choices, (list, tuple)) else ():
         choice_fields = as_mapping(choice)
@@ -99,15 +90,13 @@ _CONTENT = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal"
 class ChatAccumulator:
     """Accumulator of chat completion chunks, including those of legacy completions."""
 
-    _first: Response | None = None
+    _response: Response = field(default_factory=Response)
     _identified: bool = False
     _finish: dict[int, str] = field(default_factory=dict)
     _reported: Reported = field(default_factory=Reported)
     _saw_content: bool = False
-    _refused: bool = False
     _has_final_usage: bool = False
     skips_text: bool = False
-    _error: str | None = None
 
     def add(self, chunk: Any) -> bool | str:
         try:
@@ -129,32 +118,30 @@ class ChatAccumulator:
         if usage is not None or not choices:
             # The SDK raises for OpenAI's own error event only, and not for a body that is read as bytes.
             # OpenRouter sends its error together with the usage and an empty choice.
-            self._error = read_error(chunk) or self._error
+            self._response.error = read_error(chunk) or self._response.error
         for choice in choices if isinstance(choices, list) else ():
             reason = get(choice, "finish_reason")
             if reason is not None and isinstance(reason, str):
                 self._finish[get_count(choice, "index") or 0] = reason
                 error = read_error(chunk) or (read_error(choice) or reason if reason == "error" else None)
-                self._error = error or self._error
+                self._response.error = error or self._response.error
                 if not self._reported.counts:
                     # On the last chunk Groq reports the usage under ``x_groq``, Moonshot inside the choice.
                     self._reported.add(get(get(chunk, "x_groq"), "usage") or get(choice, "usage"))
             if not self._saw_content and _has_content(choice):
                 self._saw_content = True
-            if not self._refused:
-                self._refused = bool(get(get(choice, "delta"), "refusal"))
+            if not self._response.refused:
+                self._response.refused = bool(get(get(choice, "delta"), "refusal"))
         self.skips_text = self._saw_content and self._identified
         return self._saw_content
 
     def _identify(self, chunk: Any) -> None:
-        first = self._first or Response()
-        self._first = Response(
-            id=first.id or get_text(chunk, "id"),
-            model=first.model or get_text(chunk, "model"),
-            service_tier=get_text(chunk, "service_tier") or first.service_tier,
-            fingerprint=get_text(chunk, "system_fingerprint") or first.fingerprint,
-        )
-        self._identified = self._first.id is not None and self._first.model is not None
+        response = self._response
+        response.id = response.id or get_text(chunk, "id")
+        response.model = response.model or get_text(chunk, "model")
+        response.service_tier = get_text(chunk, "service_tier") or response.service_tier
+        response.fingerprint = get_text(chunk, "system_fingerprint") or response.fingerprint
+        self._identified = response.id is not None and response.model is not None
 
     @property
     def ended(self) -> bool:
@@ -162,21 +149,15 @@ class ChatAccumulator:
         return self._has_final_usage and bool(self._finish)
 
     def result(self) -> Response:
-        first = self._first or Response()
-        return self._reported.fill_openai(
-            Response(
-                id=first.id,
-                model=first.model,
-                service_tier=first.service_tier,
-                fingerprint=first.fingerprint,
-                finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
-                error=self._error,
-                failed=self._error is not None,
-                refused=self._refused,
-                # Some servers never send a finish reason.
-                complete=bool(self._finish) or self._has_final_usage,
-            )
+        response = replace(
+            self._response,
+            finish_reasons=tuple(self._finish[index] for index in sorted(self._finish)),
+            price_context={},
+            failed=self._response.error is not None,
+            # Some servers never send a finish reason.
+            complete=bool(self._finish) or self._has_final_usage,
         )
+        return self._reported.fill_openai(response)
 
 
 def _has_content(choice: Any) -> bool:

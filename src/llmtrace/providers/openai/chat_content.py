@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..._read import as_mapping, get, get_count, get_text
+from ..._read import as_mapping, get, get_count, get_text, put
 from ...model import Blob, Message, Part, RequestContent
 from ...model.content_format import ContentFormat
 from .._messages import (
@@ -15,81 +16,52 @@ from .._messages import (
     file_part,
     function_tool,
     iter_items,
+    join_texts,
     media_part,
+    read_parts,
     reasoning_part,
     text_part,
+    text_parts,
     tool_call_part,
+    tool_definition,
     tool_result_part,
     unknown_part,
 )
 
 __all__ = ["CHAT_CONTENT", "COMPLETIONS_CONTENT", "read_part"]
 
-_THOUGHTS = ("reasoning_content", "reasoning")
-
 
 def read_request(body: Any) -> RequestContent:
     request = RequestContent()
     for message in iter_items(body, "messages", request):
         request.messages.append(_message(message, request))
-    for tool in iter_items(body, "tools", request):
-        request.tools.append(_tool(tool))
+    request.tools += map(tool_definition, iter_items(body, "tools", request))
     for function in iter_items(body, "functions", request):
         request.tools.append(function_tool(function, "parameters"))
     return request
 
 
-def _tool(tool: Any) -> dict[str, Any]:
-    kind = get_text(tool, "type") or "function"
-    inner = get(tool, kind)
-    if kind == "function":
-        return function_tool(inner if inner is not None else tool, "parameters")
-    return {"type": kind, "name": get_text(inner, "name") or get_text(tool, "name") or kind}
-
-
 def _message(message: Any, request: RequestContent | None) -> Message:
     role = get_text(message, "role") or "user"
     if role in ("tool", "function"):
-        identifier = get_text(message, "tool_call_id")
-        return {"role": "tool", "parts": [tool_result_part(identifier, _result(message, request))]}
+        result = join_texts(read_parts(message, "content", read_part, request)) or ""
+        return {"role": "tool", "parts": [tool_result_part(get_text(message, "tool_call_id"), result)]}
     converted: Message = {"role": role, "parts": _message_parts(message, request)}
-    name = get_text(message, "name")
-    if name is not None:
-        converted["name"] = name
+    put(converted, {"name": get_text(message, "name")})
     return converted
-
-
-def _result(message: Any, request: RequestContent | None) -> Any:
-    content = get(message, "content")
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = [part for item in iter_items(message, "content", request) if (part := read_part(item)) is not None]
-    if all(isinstance(part, dict) and part["type"] == "text" for part in parts):
-        return "".join(part["content"] for part in parts if isinstance(part, dict))
-    return parts
 
 
 def _message_parts(message: Any, request: RequestContent | None = None) -> list[Any]:
     """Return the parts of one message, reasoning first, in the order that models produce them."""
     parts: list[Any] = []
-    for name in _THOUGHTS:
-        thought = get_text(message, name)
-        if thought is not None:
-            parts.append(reasoning_part(thought))
-            break
-    content = get(message, "content")
-    if isinstance(content, str):
-        if content:
-            parts.append(text_part(content))
-    else:
-        parts += (part for item in iter_items(message, "content", request) if (part := read_part(item)) is not None)
-    refusal = get_text(message, "refusal")
-    if refusal is not None:
+    if (thought := get_text(message, "reasoning_content") or get_text(message, "reasoning")) is not None:
+        parts.append(reasoning_part(thought))
+    parts += read_parts(message, "content", read_part, request)
+    if (refusal := get_text(message, "refusal")) is not None:
         parts.append(text_part(refusal))
     parts += _images(message, request)
-    audio = get(message, "audio")
-    if audio is not None:
-        parts += _audio_part(audio)
+    if (audio := get(message, "audio")) is not None:
+        parts += _audio_parts(audio)
     parts += (part for call in iter_items(message, "tool_calls", request) if (part := _call(call)) is not None)
     function = get(message, "function_call")
     if get(function, "name"):
@@ -118,17 +90,12 @@ def _call(call: Any) -> Part | None:
     return tool_call_part(identifier, name, arguments)
 
 
-def _audio_part(audio: Any) -> list[Any]:
-    parts: list[Any] = []
-    data = get(audio, "data")
+def _audio_parts(audio: Any) -> list[Any]:
+    data, transcript = get(audio, "data"), text_parts(audio, "transcript")
     if isinstance(data, (str, bytes)) and data:
-        parts.append(Blob("audio", None, data))
-    elif (identifier := get_text(audio, "id")) is not None:
-        parts.append(file_part(identifier, "audio"))
-    transcript = get_text(audio, "transcript")
-    if transcript is not None:
-        parts.append(text_part(transcript))
-    return parts
+        return [Blob("audio", None, data), *transcript]
+    identifier = get_text(audio, "id")
+    return transcript if identifier is None else [file_part(identifier, "audio"), *transcript]
 
 
 def read_part(part: Any) -> Part | Blob | None:
@@ -185,13 +152,21 @@ def read_response(response: Any) -> list[Message]:
     for choice in iter_items(response, "choices"):
         message = get(choice, "message")
         parts = _message_parts(message) if message is not None else [text_part(get_text(choice, "text") or "")]
-        converted: Message = {"role": get_text(message, "role") or "assistant", "parts": parts}
-        converted["finish_reason"] = get_text(choice, "finish_reason")
-        messages.append(converted)
+        reason = get_text(choice, "finish_reason")
+        messages.append({"role": get_text(message, "role") or "assistant", "parts": parts, "finish_reason": reason})
     return messages
 
 
-_TEXT_FIELDS = ("content", *_THOUGHTS, "tool_calls", "refusal", "function_call", "audio", "images")
+_TEXT_FIELDS = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "tool_calls",
+    "refusal",
+    "function_call",
+    "audio",
+    "images",
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -204,8 +179,9 @@ class _ChoiceAccumulator:
     audio: list[str] = field(default_factory=list)
     transcript: list[str] = field(default_factory=list)
     blocks: list[Any] = field(default_factory=list)
-    calls: dict[Any, tuple[list[str], list[str], list[str]]] = field(default_factory=dict)
-    function: tuple[list[str], list[str]] | None = None
+    calls: defaultdict[Any, defaultdict[str, list[str]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     reason: str | None = None
 
     def add(self, delta: Any) -> None:
@@ -235,10 +211,7 @@ class _ChoiceAccumulator:
             case "refusal" if isinstance(value, str):
                 self.refusal.append(value)
             case "function_call":
-                if self.function is None:
-                    self.function = [], []
-                self.function[0].append(get_text(value, "name") or "")
-                self.function[1].append(get_text(value, "arguments") or "")
+                self._add_call({"function": value}, name)
             case "images":
                 self.blocks += _images(delta)
             case "audio":
@@ -255,25 +228,15 @@ class _ChoiceAccumulator:
             elif part is not None:
                 self.blocks.append(part)
 
-    def _add_call(self, call: Any) -> None:
-        index = get_count(call, "index")
-        # Some servers omit the index and send each call in one piece.
-        key: Any = index if index is not None else get_text(call, "id") or len(self.calls)
-        accumulated = self.calls.get(key)
-        if accumulated is None:
-            accumulated = self.calls[key] = [], [], []
+    def _add_call(self, call: Any, key: Any = None) -> None:
+        if key is None and (key := get_count(call, "index")) is None:
+            # Some servers omit the index and send each call in one piece.
+            key = get_text(call, "id") or len(self.calls)
+        accumulated = self.calls[key]
         function = get(call, "function") or get(call, "custom")
-        for pieces, piece in zip(
-            accumulated,
-            (
-                get_text(call, "id"),
-                get_text(function, "name"),
-                get_text(function, "arguments") or get_text(function, "input"),
-            ),
-            strict=True,
-        ):
-            if piece is not None:
-                pieces.append(piece)
+        accumulated["id"].append(get_text(call, "id") or "")
+        accumulated["name"].append(get_text(function, "name") or "")
+        accumulated["arguments"].append(get_text(function, "arguments") or get_text(function, "input") or "")
 
     def message(self) -> Message:
         parts: list[Any] = []
@@ -288,13 +251,10 @@ class _ChoiceAccumulator:
             parts.append(Blob("audio", None, _join_base64(self.audio)))
         if any(self.transcript):
             parts.append(text_part("".join(self.transcript)))
-        for identifier, name, arguments in self.calls.values():
+        for _, pieces in sorted(self.calls.items(), key=lambda item: item[0] == "function_call"):
             # Use the first identifier and name: some servers repeat them with every piece.
-            parts.append(
-                tool_call_part(identifier[0] if identifier else None, name[0] if name else None, "".join(arguments))
-            )
-        if self.function is not None:
-            parts.append(tool_call_part(None, "".join(self.function[0]), "".join(self.function[1])))
+            identifier, name = (next(filter(None, pieces[key]), None) for key in ("id", "name"))
+            parts.append(tool_call_part(identifier, name, "".join(pieces["arguments"])))
         return {"role": "assistant", "parts": parts, "finish_reason": self.reason}
 
 
@@ -319,8 +279,6 @@ def _holds_only_text(delta_fields: dict[str, Any]) -> bool:
 
 class ChatContentAccumulator:
     """Accumulator of the content of chat completion chunks, including those of legacy completions."""
-
-    __slots__ = ("_choices",)
 
     def __init__(self) -> None:
         self._choices: dict[int, _ChoiceAccumulator] = {}
@@ -356,8 +314,7 @@ class ChatContentAccumulator:
             index = fields.get("index")
             if type(index) is not int:
                 index = 0
-            accumulator = self._choices.get(index)
-            if accumulator is None:
+            if (accumulator := self._choices.get(index)) is None:
                 accumulator = self._choices[index] = _ChoiceAccumulator()
             delta = fields.get("delta")
             if delta is not None:

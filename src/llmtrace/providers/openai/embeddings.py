@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import get, get_count, get_text, iter_list
+from ..._read import get, get_count, get_text, iter_list, put
 from ...model import Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
@@ -18,19 +18,13 @@ __all__ = ["EMBEDDINGS"]
 def read_request(body: Any) -> Request:
     params: dict[str, Any] = {}
     encoding = get_text(body, "encoding_format")
-    if encoding:
-        params["encoding_formats"] = [encoding]
-    dimensions = get_count(body, "dimensions")
-    if dimensions is not None:
-        params["dimensions"] = dimensions
+    put(params, {"encoding_formats": encoding and [encoding], "dimensions": get_count(body, "dimensions")})
     return Request(operation="embeddings", model=get_text(body, "model"), params=params)
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add(get(response, "usage"))
     vector = get(next(iter_list(response, "data"), None), "embedding")
-    return reported.fill_input(
+    return Reported(get(response, "usage")).fill_input(
         Response(id=get_text(response, "id"), model=get_text(response, "model"), dimensions=_length(vector))
     )
 

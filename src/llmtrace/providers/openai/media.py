@@ -12,7 +12,7 @@ from ...capture.error_body import read_error
 from ...model import Blob, Counts, Message, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
-from .._messages import iter_items, media_part, text_part
+from .._messages import iter_items, media_part, read_parts, text_part, text_parts
 from .._usage import Reported, read_openai_usage
 
 __all__ = ["IMAGES", "MODERATIONS", "SPEECH", "TRANSCRIPTIONS"]
@@ -25,20 +25,13 @@ _CHARACTER_BILLED_PREFIXES = ("tts-", "canopylabs/")
 """Prefixes of the names of models that are billed by input characters, at OpenAI and at Groq."""
 
 
-def _request_reader(output: str) -> Callable[[Any], Request]:
-    def read_request(body: Any) -> Request:
-        return Request(
-            operation="generate_content",
-            model=get_text(body, "model"),
-            stream=get(body, "stream") is True,
-            output_type=output,
-        )
-
-    return read_request
+def read_request(output: str, body: Any) -> Request:
+    stream = get(body, "stream") is True
+    return Request("generate_content", get_text(body, "model"), stream, output_type=output)
 
 
 def read_speech_request(body: Any) -> Request:
-    request = _request_reader("speech")(body)
+    request = read_request("speech", body)
     text = get(body, "input")
     if isinstance(text, str) and (request.model or "").startswith(_CHARACTER_BILLED_PREFIXES):
         request.characters = len(text)
@@ -46,8 +39,7 @@ def read_speech_request(body: Any) -> Request:
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add(get(response, "usage"))
+    reported = Reported(get(response, "usage"))
     if not reported.counts:
         # Use the audio's duration in a verbose transcript: servers without other usage bill by it.
         seconds = get_number(response, "duration")
@@ -87,9 +79,7 @@ def read_images(response: Any) -> Response:
 
 
 def read_image_event(event: Any) -> Response:
-    reported = Reported()
-    reported.add(get(event, "usage"))
-    response = reported.fill_openai(Response(model=get_text(event, "model")))
+    response = Reported(get(event, "usage")).fill_openai(Response(model=get_text(event, "model")))
     response.usage = {**_as_images(response.usage), "images": 1}
     return response
 
@@ -130,14 +120,8 @@ def read_moderation(response: Any) -> Response:
 
 
 def read_content(body: Any) -> RequestContent:
-    request = RequestContent()
-    instructions = get_text(body, "instructions")
-    if instructions is not None:
-        request.system.append(text_part(instructions))
-    prompt = get_text(body, "prompt") or get_text(body, "input")
-    if prompt is not None:
-        request.messages.append({"role": "user", "parts": [text_part(prompt)]})
-    return request
+    prompt = text_parts(body, "prompt", "input")[:1]
+    return RequestContent(text_parts(body, "instructions"), [{"role": "user", "parts": prompt}] if prompt else [])
 
 
 def read_image_content(response: Any) -> list[Message]:
@@ -159,8 +143,6 @@ def read_transcript(response: Any) -> list[Message]:
 
 class MediaContentAccumulator:
     """Joins the events of a streamed transcript or image."""
-
-    __slots__ = ("_done", "_pieces")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -184,21 +166,21 @@ class MediaContentAccumulator:
 def read_moderation_input(body: Any) -> RequestContent:
     """Read the input of a moderation: a text, several texts, or parts with images."""
     request = RequestContent()
-    value = get(body, "input")
-    parts: list[Any] = []
-    for item in [value] if isinstance(value, str) else iter_items(body, "input", request):
-        text = item if isinstance(item, str) else get_text(item, "text")
-        part = text_part(text) if text is not None else media_part("image", get_text(get(item, "image_url"), "url"))
-        if part is not None:
-            parts.append(part)
-    if parts:
+    if parts := read_parts(body, "input", _moderated_part, request):
         request.messages.append({"role": "user", "parts": parts})
     return request
 
 
+def _moderated_part(item: Any) -> Any:
+    text = item if isinstance(item, str) else get_text(item, "text")
+    return media_part("image", get_text(get(item, "image_url"), "url")) if text is None else text_part(text)
+
+
 _IMAGES_CONTENT = ContentFormat(read_content, read_image_content, MediaContentAccumulator)
 _TRANSCRIPTS_CONTENT = ContentFormat(read_content, read_transcript, MediaContentAccumulator)
-IMAGES = WireFormat(_request_reader("image"), read_images, partial(MediaAccumulator, read_image_event), _IMAGES_CONTENT)
+IMAGES = WireFormat(
+    partial(read_request, "image"), read_images, partial(MediaAccumulator, read_image_event), _IMAGES_CONTENT
+)
 SPEECH = WireFormat(read_speech_request, read_response, MediaAccumulator, ContentFormat(read_content))
-TRANSCRIPTIONS = WireFormat(_request_reader("text"), read_response, MediaAccumulator, _TRANSCRIPTS_CONTENT)
+TRANSCRIPTIONS = WireFormat(partial(read_request, "text"), read_response, MediaAccumulator, _TRANSCRIPTS_CONTENT)
 MODERATIONS = WireFormat(read_moderation_request, read_moderation, content=ContentFormat(read_moderation_input))

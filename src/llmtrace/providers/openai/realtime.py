@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..._read import get, get_count, get_text, iter_list
+from ..._read import get, get_count, get_text, iter_list, put
 from ...model import Blob, Message, PromptUse, Request, RequestContent, Response
 from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
-from .._messages import append_turn, function_tool, iter_items, media_part, text_part, tool_call_part, tool_result_part
+from .._messages import (
+    append_turn,
+    iter_items,
+    media_part,
+    text_part,
+    text_parts,
+    tool_call_part,
+    tool_definition,
+    tool_result_part,
+)
 from .._usage import Reported
 
 __all__ = ["REALTIME", "accepts_request", "merge_settings", "response_id"]
@@ -54,10 +63,8 @@ def accepts_request(event: Any, request: Any) -> bool:
 
 def read_request(body: Any) -> Request:
     params: dict[str, Any] = {}
-    if (limit := get_count(body, "max_output_tokens")) is not None:  # it may be "inf"
-        params["max_tokens"] = limit
-    if effort := get_text(get(body, "reasoning"), "effort"):
-        params["reasoning.level"] = effort
+    limit = get_count(body, "max_output_tokens")  # it may be "inf"
+    put(params, {"max_tokens": limit, "reasoning.level": get_text(get(body, "reasoning"), "effort")})
     prompt = get(body, "prompt")
     prompt_id = get_text(prompt, "id")
     modalities = [*iter_list(body, "output_modalities"), *iter_list(body, "modalities")]
@@ -70,15 +77,13 @@ def read_request(body: Any) -> Request:
 
 
 def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add(get(response, "usage"))
     status, details = get_text(response, "status"), get(response, "status_details")
     error = get(details, "error")
     reason = get_text(details, "reason") if status == "incomplete" else status
     if status == "completed":
         called = any(get_text(item, "type") == "function_call" for item in iter_list(response, "output"))
         reason = "tool_call" if called else "stop"
-    return reported.fill_openai(
+    return Reported(get(response, "usage")).fill_openai(
         Response(
             id=get_text(response, "id"),
             finish_reasons=(reason,) if reason is not None and status in _FINAL_STATUSES else (),
@@ -130,14 +135,9 @@ _DELTAS = frozenset(
 
 def read_content(body: Any) -> RequestContent:
     """Read the items that a request brings itself; those of the conversation are not repeated in it."""
-    request = RequestContent()
-    if (instructions := get_text(body, "instructions")) is not None:
-        request.system.append(text_part(instructions))
+    request = RequestContent(system=text_parts(body, "instructions"))
     request.messages += _messages(iter_items(body, "input", request), "user")
-    for tool in iter_items(body, "tools", request):
-        kind = get_text(tool, "type") or "function"
-        definition = function_tool(tool, "parameters") if kind == "function" else {"type": kind, "name": kind}
-        request.tools.append(definition)
+    request.tools += map(tool_definition, iter_items(body, "tools", request))
     return request
 
 

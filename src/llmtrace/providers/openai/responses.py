@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..._read import as_mapping, get, get_count, get_text, iter_list, select
+from ..._read import as_mapping, get, get_count, get_text, iter_list, put, select
 from ...capture.error_body import read_error
 from ...model import Counts, PromptUse, Request, Response
 from ...model.wire_format import WireFormat
@@ -31,12 +31,8 @@ _END = ("response.completed", "response.failed", "response.incomplete", "respons
 
 def read_request(body: Any) -> Request:
     params = select(body, _PARAMS)
-    limit = get_count(body, "max_output_tokens")
-    if limit is not None:
-        params["max_tokens"] = limit
     effort = get_text(get(body, "reasoning"), "effort")
-    if effort:
-        params["reasoning.level"] = effort
+    put(params, {"max_tokens": get_count(body, "max_output_tokens"), "reasoning.level": effort})
     kind = get_text(get(get(body, "text"), "format"), "type")
     conversation = get(body, "conversation")
     prompt = get(body, "prompt")
@@ -89,21 +85,13 @@ def _read_tool_usage(response: Any, usage: Counts) -> tuple[tuple[str | None, Co
     image_usage = read_image_usage(get(tool_usage, "image_gen"))
     if not any(image_usage.values()):
         return ()
-    model = next(
-        (get_text(tool, "model") for tool in iter_list(response, "tools") if get_text(tool, "type") == _IMAGE_TOOL),
-        None,
-    )
-    return ((model or "images", image_usage),)
+    tool = next((tool for tool in iter_list(response, "tools") if get_text(tool, "type") == _IMAGE_TOOL), None)
+    return ((get_text(tool, "model") or "images", image_usage),)
 
 
-def read_response(response: Any) -> Response:
-    reported = Reported()
-    reported.add(get(response, "usage"))
-    return _read(response, reported)
-
-
-def _read(response: Any, reported: Reported) -> Response:
+def read_response(response: Any, reported: Reported | None = None) -> Response:
     response = as_mapping(response)
+    reported = reported or Reported(get(response, "usage"))
     status = get_text(response, "status")
     error = get(response, "error")
     output = list(iter_list(response, "output"))
@@ -171,13 +159,10 @@ class ResponsesAccumulator:
         return self.skips_text
 
     def result(self) -> Response:
-        response = _read(self._response, self._reported)
-        return replace(
-            response,
-            error=response.error or self._error,
-            failed=response.failed or self._error is not None,
-            complete=self.ended,
-        )
+        response = read_response(self._response, self._reported)
+        response.error, response.failed = response.error or self._error, response.failed or self._error is not None
+        response.complete = self.ended
+        return response
 
 
 def read_retrieve(query: Any) -> Request:

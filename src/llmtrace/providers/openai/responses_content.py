@@ -11,14 +11,16 @@ from ...model.content_format import ContentFormat
 from .._common import no_content
 from .._messages import (
     append_turn,
-    function_tool,
     iter_items,
+    read_parts,
     reasoning_part,
     server_tool_call_part,
     server_tool_result_part,
     text_part,
+    text_parts,
     to_json,
     tool_call_part,
+    tool_definition,
     tool_result_part,
 )
 from .chat_content import read_part
@@ -29,17 +31,7 @@ _END = ("response.completed", "response.failed", "response.incomplete", "respons
 _CALLS = frozenset({"function_call", "custom_tool_call"})
 _CALLER_TOOLS = _CALLS | {"computer_call", "local_shell_call", "apply_patch_call"}
 """Types of output items that ask the caller to act."""
-_CALLER_TOOL_OUTPUTS = frozenset(
-    f"{kind}_output"
-    for kind in (
-        "function_call",
-        "custom_tool_call",
-        "computer_call",
-        "local_shell_call",
-        "shell_call",
-        "apply_patch_call",
-    )
-)
+_CALLER_TOOL_OUTPUTS = frozenset(f"{kind}_output" for kind in (*_CALLER_TOOLS, "shell_call"))
 """Types of items with the output of the caller's tools. Any other ``_output`` is from a provider's tool."""
 _RESULT_FIELDS = ("results", "outputs", "output", "result", "error", "tools")
 _ENVELOPE_FIELDS = frozenset({"type", "id", "call_id", "status", *_RESULT_FIELDS})
@@ -47,20 +39,15 @@ _ENVELOPE_FIELDS = frozenset({"type", "id", "call_id", "status", *_RESULT_FIELDS
 
 def read_request(body: Any) -> RequestContent:
     request = RequestContent()
-    instructions = get(body, "instructions")
-    if isinstance(instructions, str):
-        if instructions:
-            request.system.append(text_part(instructions))
-    else:
-        for message in _input_messages(iter_items(body, "instructions", request), request, "system"):
-            request.system += message["parts"]
+    request.system += text_parts(body, "instructions")
+    for message in _input_messages(iter_items(body, "instructions", request), request, "system"):
+        request.system += message["parts"]
     input_value = get(body, "input")
     if isinstance(input_value, str):
         request.messages.append({"role": "user", "parts": [text_part(input_value)]})
     else:
         request.messages += _input_messages(iter_items(body, "input", request), request, "user")
-    for tool in iter_items(body, "tools", request):
-        request.tools.append(_tool(tool))
+    request.tools += map(tool_definition, iter_items(body, "tools", request))
     variables = to_json(get(get(body, "prompt"), "variables"))
     if isinstance(variables, dict):
         for key, value in variables.items():
@@ -71,40 +58,25 @@ def read_request(body: Any) -> RequestContent:
     return request
 
 
-def _tool(tool: Any) -> dict[str, Any]:
-    kind = get_text(tool, "type") or "function"
-    if kind == "function":
-        return function_tool(tool, "parameters")
-    return {"type": kind, "name": get_text(tool, "name") or get_text(tool, "server_label") or kind}
-
-
 def _input_messages(items: Iterable[Any], request: RequestContent | None, default: str) -> list[Message]:
     messages: list[Message] = []
     for item in items:
         kind = get_text(item, "type") or "message"
         if kind == "message":
             role = get_text(item, "role") or default
-            parts = _content(item, request)
+            parts = read_parts(item, "content", read_part, request)
             if role == "assistant":
                 append_turn(messages, role, parts)
             else:
                 messages.append({"role": role, "parts": parts})
         elif kind in _CALLER_TOOL_OUTPUTS:
-            messages.append(
-                {"role": "tool", "parts": [tool_result_part(get_text(item, "call_id"), _output(item, request))]}
-            )
+            result = tool_result_part(get_text(item, "call_id"), _output(item, request))
+            messages.append({"role": "tool", "parts": [result]})
         else:
             parts = _output_parts(item, kind)
             if parts:
                 append_turn(messages, "assistant", parts)
     return messages
-
-
-def _content(item: Any, request: RequestContent | None) -> list[Any]:
-    content = get(item, "content")
-    if isinstance(content, str):
-        return [text_part(content)] if content else []
-    return [part for block in iter_items(item, "content", request) if (part := read_part(block)) is not None]
 
 
 def _output(item: Any, request: RequestContent | None) -> Any:
@@ -150,7 +122,9 @@ def _server_tool_parts(item: Any, kind: str, identifier: str | None) -> list[Any
     name = kind.removesuffix("_call")
     if kind == "image_generation_call":
         data = fields.pop("result", None)
-        images: list[Any] = [Blob("image", _image_mime_type(fields), data)] if isinstance(data, str) and data else []
+        form = fields.get("output_format")
+        mime_type = f"image/{form}" if isinstance(form, str) else "image/png"
+        images: list[Any] = [Blob("image", mime_type, data)] if isinstance(data, str) and data else []
         details = {key: value for key, value in fields.items() if key not in _ENVELOPE_FIELDS}
         return [server_tool_call_part(identifier, name, name, details), *images]
     details = {key: value for key, value in fields.items() if key not in _ENVELOPE_FIELDS}
@@ -159,11 +133,6 @@ def _server_tool_parts(item: Any, kind: str, identifier: str | None) -> list[Any
     if results:
         parts.append(server_tool_result_part(identifier, name, results))
     return parts
-
-
-def _image_mime_type(fields: dict[str, Any]) -> str:
-    form = fields.get("output_format")
-    return f"image/{form}" if isinstance(form, str) else "image/png"
 
 
 def read_response(response: Any) -> list[Message]:
@@ -195,13 +164,10 @@ def _reason(response: Any, message: Message) -> str | None:
     reason = end_reason(response)
     if reason == "stop" and any(isinstance(part, dict) and part["type"] == "tool_call" for part in message["parts"]):
         return "tool_call"  # of a stream whose end event has no output
-    match get_text(response, "status"):
-        case "failed" | "cancelled":
-            return "error"
-        case "incomplete":
-            return reason or "incomplete"
-        case _:
-            return reason
+    status = get_text(response, "status")
+    if status in ("failed", "cancelled"):
+        return "error"
+    return reason or ("incomplete" if status == "incomplete" else None)
 
 
 DELTA_KINDS = {
@@ -219,8 +185,6 @@ class ResponsesContentAccumulator:
 
     The end event carries the complete output. The pieces are for streams that end before it.
     """
-
-    __slots__ = ("_items", "_pieces", "_response")
 
     def __init__(self) -> None:
         self._response: Any = None
@@ -277,14 +241,11 @@ class ResponsesContentAccumulator:
         return [part for message in folded for part in message["parts"]]
 
     def _unfinished(self, index: int) -> list[Any]:
-        pieces = self._pieces[index]
-        item = self._items.get(index)
-        if pieces[0][0] == "arguments":
-            return [
-                tool_call_part(get_text(item, "call_id"), get_text(item, "name"), "".join(piece for _, piece in pieces))
-            ]
-        text = "".join(piece for _, piece in pieces)
-        return [text_part(text) if pieces[0][0] == "text" else reasoning_part(text)]
+        slot, item = self._pieces[index][0][0], self._items.get(index)
+        text = "".join(piece for _, piece in self._pieces[index])
+        if slot == "arguments":
+            return [tool_call_part(get_text(item, "call_id"), get_text(item, "name"), text)]
+        return [text_part(text) if slot == "text" else reasoning_part(text)]
 
 
 RESPONSES_CONTENT = ContentFormat(read_request, read_response, ResponsesContentAccumulator)

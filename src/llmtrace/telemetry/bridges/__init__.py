@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..._compat.span_attributes import LIMIT
-from ..._errors import log_internal_error
+from ..._errors import attempt
 from .. import names
 from ..importance import within
 from .langfuse import langfuse
@@ -30,7 +30,7 @@ def logfire(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
 BRIDGES: dict[str, Bridge] = {"openinference": openinference, "langfuse": langfuse, "logfire": logfire}
 
 
-def bridge_attributes(attributes: Mapping[str, Any], bridges: Iterable[str], *, started: int = 0) -> dict[str, Any]:
+def bridge_attributes(attributes: Mapping[str, Any], bridges: Iterable[str], started: int = 0) -> dict[str, Any]:
     """Return what bridges add to a span, which ``started`` at nanoseconds since the epoch; 0 is unknown."""
     added: dict[str, Any] = {}
     for name in bridges:
@@ -61,10 +61,7 @@ def add_bridges(
     """
     chosen = bridges() if bridges is not None else ()
     if chosen:
-        try:
-            attributes.update(bridge_attributes(attributes, chosen, started=started))
-        except Exception:
-            log_internal_error("bridge a span")
+        attributes.update(attempt("bridge a span", bridge_attributes, attributes, chosen, started) or {})
     if len(attributes) <= limit - _SPARE_ATTRIBUTES:
         return attributes
     others = sum(key not in attributes for key in existing)

@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..._read import put
 from ..._settings.environment import variable
 from .. import names
 from ..truncate import dumps
 
-_USAGE = {
-    "input": names.USAGE["input"],
-    "output": names.USAGE["output"],
-    "cache_read": names.USAGE["cache_read"],
-    "cache_write": names.USAGE["cache_write"],
-    "reasoning": names.USAGE["reasoning"],
-}
+_USAGE = {field: names.USAGE[field] for field in ("input", "output", "cache_read", "cache_write", "reasoning")}
 _PARTS = {
     "input": {"cache_read": "input_cached_tokens", "cache_write": "input_cache_creation"},
     "output": {"reasoning": "output_reasoning_tokens"},
@@ -49,8 +44,7 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     operation = names.operation_of(attributes)
     if operation in _TYPES or names.CUSTOM_OPERATION in attributes:
         added[names.LANGFUSE_TYPE] = _TYPES.get(operation, "span")
-    usage = _usage(attributes)
-    if usage:
+    if usage := _usage(attributes):
         added[names.LANGFUSE_USAGE] = dumps(usage)
     cost = attributes.get("llm.cost.total")
     if cost is not None:
@@ -60,22 +54,19 @@ def langfuse(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
     if isinstance(first_token, float) and started:
         first_token_time = datetime.fromtimestamp(started / 1e9 + first_token, UTC)
         added[names.LANGFUSE_FIRST_TOKEN] = first_token_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    feature = attributes.get("llmtrace.feature")
-    if feature is not None:
-        added[names.LANGFUSE_NAME] = added[names.LANGFUSE_METADATA + "feature"] = feature
-    tags = attributes.get(names.TAGS)
-    if tags:
-        added[names.LANGFUSE_TAGS] = tags
-    tenant = attributes.get("llmtrace.tenant")
-    if tenant is not None:
-        added[names.LANGFUSE_METADATA + "tenant"] = tenant
+    values = {
+        names.LANGFUSE_NAME: attributes.get(names.FEATURE),
+        names.LANGFUSE_METADATA + "feature": attributes.get(names.FEATURE),
+        names.LANGFUSE_TAGS: attributes.get(names.TAGS) or None,
+        names.LANGFUSE_METADATA + "tenant": attributes.get(names.TENANT),
+    }
+    put(added, values)
     for name, tag, setting_name in _DEPLOYMENT:
-        setting = attributes.get(tag) or variable(setting_name)
-        if setting:
+        if setting := attributes.get(tag) or variable(setting_name):
             added[name] = str(setting)
     for key, value in attributes.items():
-        if key.startswith("llmtrace.tag."):
-            added[names.LANGFUSE_METADATA + key.removeprefix("llmtrace.tag.")] = value
+        if key.startswith(names.TAG):
+            added[names.LANGFUSE_METADATA + key.removeprefix(names.TAG)] = value
     return added
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..._read import put
 from .. import names
 from ..truncate import dumps
 
@@ -31,14 +32,19 @@ _KINDS = {
 }
 _JSON = "application/json"
 _TEXT = "text/plain"
-_COUNTS = (
-    (names.OI_REASONING, names.USAGE["reasoning"]),
-    (names.OI_AUDIO_INPUT, names.USAGE["audio_input"]),
-    (names.OI_AUDIO_OUTPUT, names.USAGE["audio_output"]),
-)
-_PARAMETERS = ((names.OI_PARAMETERS, names.REQUEST_PARAMETERS),)
-_EMBEDDING_PARAMETERS = (("embedding.invocation_parameters", names.REQUEST_PARAMETERS),)
-_PROMPT = ((names.OI_PROMPT_ID, names.PROMPT_NAME), (names.OI_TEMPLATE_VERSION, names.PROMPT_VERSION))
+_PROMPT = {names.OI_PROMPT_ID: names.PROMPT_NAME, names.OI_TEMPLATE_VERSION: names.PROMPT_VERSION}
+_COPIES: dict[str, dict[str, str]] = {
+    "LLM": {
+        **_PROMPT,
+        names.OI_REASONING: names.USAGE["reasoning"],
+        names.OI_AUDIO_INPUT: names.USAGE["audio_input"],
+        names.OI_AUDIO_OUTPUT: names.USAGE["audio_output"],
+        names.OI_PARAMETERS: names.REQUEST_PARAMETERS,
+    },
+    "EMBEDDING": {**_PROMPT, "embedding.invocation_parameters": names.REQUEST_PARAMETERS},
+}
+"""Attributes that are copied under another name, by the kind of the span."""
+_MODELS = {"LLM": names.OI_MODEL, "EMBEDDING": names.OI_EMBEDDING_MODEL}
 
 
 def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]:
@@ -48,17 +54,16 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     if kind is None:
         return {}
     added: dict[str, Any] = {names.OI_KIND: kind}
-    model = attributes.get(names.RESPONSE_MODEL) or attributes.get(names.REQUEST_MODEL)
-    if kind == "LLM":
+    if kind in _MODELS:
         # Prefer the model of the response: that of the request may be an alias, which Phoenix cannot price.
-        _put(added, names.OI_MODEL, model)
-        _copy(attributes, _COUNTS, added)
-        _copy(attributes, _PARAMETERS, added)
+        model = attributes.get(names.RESPONSE_MODEL) or attributes.get(names.REQUEST_MODEL)
+        if model is not None:
+            added[_MODELS[kind]] = model
+    if kind == "LLM":
         _add_messages(attributes, added)
-    elif kind == "EMBEDDING":
-        _put(added, names.OI_EMBEDDING_MODEL, model)
-        _copy(attributes, _EMBEDDING_PARAMETERS, added)
-    _copy(attributes, _PROMPT, added)
+    for name, source in _COPIES.get(kind, _PROMPT).items():
+        if source in attributes:
+            added[name] = attributes[source]
     if kind != "LLM" or names.INPUT_MESSAGES in attributes or names.OUTPUT_MESSAGES in attributes:
         _add_values(attributes, kind, added)
     _add_metadata(attributes, added)
@@ -83,46 +88,29 @@ def _add_messages(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
         added.update(write_messages(prefix, messages))
 
 
-def _copy(attributes: Mapping[str, Any], pairs: tuple[tuple[str, str], ...], added: dict[str, Any]) -> None:
-    for name, source in pairs:
-        if source in attributes:
-            added[name] = attributes[source]
-
-
-def _put(added: dict[str, Any], name: str, value: Any) -> None:
-    if value is not None:
-        added[name] = value
+_VALUES = {
+    "TOOL": ((names.TOOL_ARGUMENTS, _JSON), (names.TOOL_RESULT, _JSON)),
+    "RETRIEVER": ((names.QUERY, _TEXT), (names.RETRIEVED, _JSON)),
+    "RERANKER": ((names.RERANK_QUERY, _TEXT),),
+    "EMBEDDING": ((f"{names.OI_EMBEDDINGS}0.embedding.text", _TEXT),),
+}
+"""Attributes with the input and the output, and their MIME types, by the kind of the span."""
 
 
 def _add_values(attributes: Mapping[str, Any], kind: str, added: dict[str, Any]) -> None:
     """Add input and output as one text each, which Phoenix shows in lists and session views."""
-    match kind:
-        case "TOOL":
-            input_value = attributes.get(names.TOOL_ARGUMENTS), _JSON
-            output_value = attributes.get(names.TOOL_RESULT), _JSON
-        case "RETRIEVER":
-            input_value = attributes.get(names.QUERY), _TEXT
-            output_value = attributes.get(names.RETRIEVED), _JSON
-        case "RERANKER":
-            input_value, output_value = (attributes.get(names.RERANK_QUERY), _TEXT), (None, _TEXT)
-        case "EMBEDDING":
-            input_value, output_value = (attributes.get(f"{names.OI_EMBEDDINGS}0.embedding.text"), _TEXT), (None, _TEXT)
-        case _:
-            input_value = _last_text(attributes.get(names.INPUT_MESSAGES))
-            output_value = _last_text(attributes.get(names.OUTPUT_MESSAGES))
-    _put_value(added, names.OI_INPUT, names.OI_INPUT_TYPE, *input_value)
-    _put_value(added, names.OI_OUTPUT, names.OI_OUTPUT_TYPE, *output_value)
-
-
-def _put_value(added: dict[str, Any], name: str, type_name: str, value: Any, mime_type: str) -> None:
-    if value and isinstance(value, str):
-        added[name], added[type_name] = value, mime_type
+    if kind in _VALUES:
+        values: Any = [(attributes.get(source), mime_type) for source, mime_type in _VALUES[kind]]
+    else:
+        values = map(_last_text, (attributes.get(names.INPUT_MESSAGES), attributes.get(names.OUTPUT_MESSAGES)))
+    places = (names.OI_INPUT, names.OI_INPUT_TYPE), (names.OI_OUTPUT, names.OI_OUTPUT_TYPE)
+    for (name, type_name), (value, mime_type) in zip(places, values, strict=False):
+        if value and isinstance(value, str):
+            added[name], added[type_name] = value, mime_type
 
 
 def _last_text(messages: Any) -> tuple[str | None, str]:
     """Return the text of the last message and its MIME type; JSON of the parts if it has no text."""
-    if messages is None:
-        return None, _TEXT
     parsed = _parse_json(messages)
     if not isinstance(parsed, list) or not parsed or not isinstance(parsed[-1], dict):
         return None, _TEXT
@@ -173,8 +161,7 @@ def _add_documents(attributes: Mapping[str, Any], added: dict[str, Any]) -> None
         if not isinstance(document, dict):
             continue
         prefix = f"{names.DOCUMENTS}{index}.document."
-        for field in ("id", "content", "score"):
-            _put(added, prefix + field, document.get(field))
+        put(added, {prefix + field: document.get(field) for field in ("id", "content", "score")})
         if document.get("metadata"):
             added[prefix + "metadata"] = dumps(document["metadata"])
 
@@ -211,10 +198,10 @@ def _write(prefix: str, message: Any, attributes: dict[str, Any]) -> None:
     for part in _parts(message):
         if part.get("type") == "tool_call_response":
             attributes[f"{prefix}content"] = _text(part.get("response"))
-            _put(attributes, f"{prefix}tool_call_id", _identifier(part))
+            put(attributes, {f"{prefix}tool_call_id": _identifier(part)})
         elif (call := _call(part)) is not None:
             name = f"{prefix}tool_calls.{calls}.tool_call."
-            _put(attributes, f"{name}id", _identifier(part))
+            put(attributes, {f"{name}id": _identifier(part)})
             attributes[f"{name}function.name"], attributes[f"{name}function.arguments"] = call
             calls += 1
         elif (content := _content(part)) is not None:
