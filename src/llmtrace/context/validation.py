@@ -39,6 +39,8 @@ def clean_label(name: str, value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
+        if type(value) is str and value.isascii() and 0 < len(value) <= _MAX_LABEL_CHARS and "\0" not in value:
+            return value
         text = value if type(value) is str else str.__str__(value)
     elif isinstance(value, (int, UUID)) and not isinstance(value, bool):
         try:
