@@ -363,6 +363,32 @@ def test_ids_are_bounded() -> None:
     assert not ids.claim("b9", background=True)[0]
 
 
+@needs_responses
+def test_response_that_is_fetched_before_its_stream_is_closed_is_billed_once(
+    loopback: Loopback, spans: InMemorySpanExporter
+) -> None:
+    """The budget of the creation holds nothing afterwards."""
+    client, identifier = make_client(loopback), new_id()
+    started = {"type": "response.created", "sequence_number": 0, "response": response(identifier, "in_progress")}
+    ended = json_answer(response(identifier))
+    loopback.will(stream_answer([*sse([started]), b": more\n\n"]), ended, ended)
+    budget = llmtrace.budget("background-streams", usd="0.05", per="total", action="block")
+    request: dict[str, Any] = {"model": "gpt-5", "input": "x", "background": True}
+    try:
+        stream = client.responses.create(**request, max_output_tokens=2_500, stream=True)
+        next(iter(stream))
+        client.responses.retrieve(identifier)
+        stream.close()
+        client.responses.retrieve(identifier)
+        with pytest.raises(llmtrace.BudgetExceeded) as refusal:
+            client.responses.create(**request, max_output_tokens=5_000)
+        assert (refusal.value.spent, refusal.value.reserved) == (COST, 0)
+    finally:
+        budget.remove()
+        client.close()
+    assert [cost for _, cost in billed_usage(spans) if cost is not None] == [COST]
+
+
 def test_many_ids_are_forgotten_at_once() -> None:
     """With each id that is removed, the oldest of those left takes longer to find."""
     ids = BackgroundUsage(max_ids=160)

@@ -246,6 +246,26 @@ def test_stream_that_is_left_early_has_no_cost(loopback: Loopback, spans: InMemo
     assert fetched["llmtrace.cost.exact"] == COST
 
 
+def test_turn_that_is_retrieved_while_its_stream_is_open_is_billed_once(
+    loopback: Loopback, spans: InMemorySpanExporter
+) -> None:
+    """The retrieval was first. The rest of the stream does not bill the turn again, nor does it let a fetch do so."""
+    hosted = Hosted()
+    turn = hosted.turn(usage=USAGE)
+    with make_client("openai", "sync", loopback.url) as client:
+        loopback.will(served(hosted.events(turn)), json_answer(turn), json_answer(turn))
+        stream = iter(
+            sessions(client).create(environment={"type": "none"}, agent={"model": "gpt-4o"}, input="?", stream=True)
+        )
+        next(stream)
+        with llmtrace.collect() as calls:
+            sessions(client).turns.retrieve(turn["id"], session_id=hosted.id)
+            list(stream)
+            sessions(client).turns.retrieve(turn["id"], session_id=hosted.id)
+    assert costs(spans) == [("fetch_response", COST), ("invoke_agent", None), ("fetch_response", None)]
+    assert calls.cost.total == Decimal(COST)
+
+
 def test_session_without_input_and_a_cancellation_run_nothing(loopback: Loopback, spans: InMemorySpanExporter) -> None:
     """They have no span."""
     hosted = Hosted()

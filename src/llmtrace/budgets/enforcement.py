@@ -210,7 +210,8 @@ class BudgetEnforcer:
         reservation = call.reservation
         if reservation is None or call.outcome == "blocked":
             return
-        if reservation.held and call.request.background and not call.response.usage and call.outcome != "error":
+        awaits_usage = call.request.background and not call.response.usage and not call.refused
+        if reservation.held and awaits_usage and call.outcome != "error":
             return  # Keep the reservation: the fetch that reports the usage settles it.
         for window in reservation.windows:
             if window.budget.per == "call":

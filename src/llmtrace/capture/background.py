@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from math import inf
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..model import Response
@@ -27,13 +29,21 @@ class BackgroundUsage:
         self._max_ids = max_ids
         self._awaited: dict[str, Any] = {}
         """Budget reservations of the creating calls, by id."""
-        self._billed: dict[str, object] = {}
+        self._billed: dict[str, float | None] = {}
+        """Times of the fetches that bill, by id; ``None`` for an object that its creating call bills."""
 
-    def record_creation(self, identifier: str, *, reported: bool, reservation: Any = None) -> None:
+    def record_creation(
+        self, identifier: str, *, reported: bool, reservation: Any = None, started: float = inf
+    ) -> bool:
         """Record an object created in the background, and if the creating call already reported its usage.
 
         If it did not, the fetch that bills the object settles ``reservation``, that of the creating call.
+
+        Returns:
+            False if a fetch has billed the object since the creating call ``started``: its stream was still open.
         """
+        if (self._billed.get(identifier) or 0.0) > started:
+            return False
         if reported:
             self._billed[identifier] = None
             self._awaited.pop(identifier, None)
@@ -41,6 +51,7 @@ class BackgroundUsage:
             self._awaited[identifier] = reservation
             self._billed.pop(identifier, None)
         self._trim()
+        return True
 
     def claim(self, identifier: str, *, background: bool) -> tuple[bool, Any]:
         """Return True if this fetch bills ``identifier``, and the budget reservation of the creating call.
@@ -49,7 +60,7 @@ class BackgroundUsage:
         """
         if not (background or identifier in self._awaited):
             return False, None
-        claim = object()
+        claim = perf_counter()  # a new object
         if self._billed.setdefault(identifier, claim) is not claim:
             return False, None
         self._trim()
@@ -87,18 +98,28 @@ def claim(identifier: str) -> bool:
 def assign_usage(call: CallState, response: Response) -> Response:
     """Return ``response``, without its usage if another call bills it.
 
-    A creating call always keeps the usage it reports. A fetch keeps the usage once per process and id: when the object
-    has ended, and either this process awaits its usage or the object is flagged as run in the background.
+    A creating call keeps the usage it reports, unless a fetch has billed it before its stream ended. A fetch keeps the
+    usage once per process and id: when the object has ended, and either this process awaits its usage or the object is
+    flagged as run in the background.
     """
     identifier = call.start.request.response_id or response.id
     if call.start.request.operation != FETCH:
         if identifier is not None:
             reservation = None if call.reservation is None else call.reservation.kept_for_fetch()
-            _process.record_creation(identifier, reported=bool(response.usage), reservation=reservation)
+            reported = bool(response.usage)
+            if not _process.record_creation(
+                identifier, reported=reported, reservation=reservation, started=call.started
+            ):
+                call.usage_on_other_span = call.refused = True  # the budgets of this call release what they hold
+                return _without_usage(response)
         return response
     if identifier is not None and response.usage and response.finish_reasons:
         bills, reservation = _process.claim(identifier, background=response.background)
         if bills:
             call.reservation = reservation
             return response
+    return _without_usage(response)
+
+
+def _without_usage(response: Response) -> Response:
     return replace(response, usage=None, stated_cost=None, additional_usage=())
