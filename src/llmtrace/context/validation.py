@@ -38,8 +38,10 @@ def clean_label(name: str, value: object) -> str | None:
     """
     if value is None:
         return None
-    if isinstance(value, str):
-        text = value if type(value) is str else str.__str__(value)
+    if type(value) is str:
+        text = value
+    elif isinstance(value, str):
+        text = str.__str__(value)
     elif isinstance(value, (int, UUID)) and not isinstance(value, bool):
         try:
             text = str(value)
