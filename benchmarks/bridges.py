@@ -226,9 +226,73 @@ def qdrant() -> Framework:
     return Framework("qdrant-client", run, lambda count: wrapped(QdrantClient, "query_points", count))
 
 
+def crewai() -> Framework:
+    """Return two calls of a tool."""
+    os.environ.setdefault("CREWAI_DISABLE_TELEMETRY", "true")
+    import crewai  # noqa: F401 - the bridge is installed with it
+    from crewai.tools import BaseTool, tool
+    from crewai.tools.base_tool import Tool
+
+    @tool("weather")
+    def weather(city: str) -> str:
+        """Weather of a city."""
+        return TEXT
+
+    def run() -> None:
+        for _ in range(2):
+            weather.run(city="Paris")
+
+    return Framework("crewai", run, lambda count: wrapped(Tool if "run" in vars(Tool) else BaseTool, "run", count))
+
+
+def dspy() -> Framework:
+    """Return a program that calls a tool twice."""
+    from dspy import Module, Tool
+
+    def weather(city: str) -> str:
+        """Weather of a city."""
+        return TEXT
+
+    tool = Tool(weather)
+
+    class Trip(Module):  # type: ignore[misc]  # no types
+        def forward(self, question: str) -> str:
+            return "".join(tool(city="Paris") for _ in range(2))
+
+    @contextmanager
+    def no_op(count: Counter) -> Iterator[None]:
+        with wrapped(Module, "__call__", count), wrapped(Tool, "__call__", count):
+            yield
+
+    trip = Trip()
+    return Framework("dspy", lambda: trip(question="weather?"), no_op)
+
+
+def instructor() -> Framework:
+    """Return a response model that is valid at the first attempt."""
+    from instructor import Mode, patch
+    from instructor.v2.core import patch as module
+    from openai.types.chat import ChatCompletion
+    from pydantic import BaseModel
+
+    class Weather(BaseModel):
+        text: str
+
+    message = {"role": "assistant", "content": Weather(text=TEXT).model_dump_json()}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    about = {"id": "c", "created": 0, "model": "m", "object": "chat.completion"}
+    answer = ChatCompletion.model_validate({**about, "choices": [choice]})
+    create: Any = patch(create=lambda **_: answer, mode=Mode.JSON)
+
+    def run() -> None:
+        create(model="m", messages=[{"role": "user", "content": "weather?"}], response_model=Weather)
+
+    return Framework("instructor", run, lambda count: wrapped(module, "retry_sync_v2", count))
+
+
 @contextmanager
-def wrapped(cls: type, name: str, count: Counter) -> Iterator[None]:
-    """Wrap a method in one that does nothing."""
+def wrapped(owner: Any, name: str, count: Counter) -> Iterator[None]:
+    """Wrap a method or function in one that does nothing."""
     import wrapt
 
     def call(method: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -237,13 +301,13 @@ def wrapped(cls: type, name: str, count: Counter) -> Iterator[None]:
         count()
         return result
 
-    original = cls.__dict__[name]
-    setattr(cls, name, wrapt.FunctionWrapper(original, call))
+    original = vars(owner)[name]
+    setattr(owner, name, wrapt.FunctionWrapper(original, call))
     yield
-    setattr(cls, name, original)
+    setattr(owner, name, original)
 
 
-FRAMEWORKS = (langchain, openai_agents, llama_index, haystack, smolagents, qdrant)
+FRAMEWORKS = (langchain, openai_agents, llama_index, haystack, smolagents, crewai, dspy, instructor, qdrant)
 
 
 def measure(framework: Framework) -> tuple[int, int, list[float]]:

@@ -55,10 +55,17 @@ def trip(**more: Any) -> Any:
     return Crew(agents=[agent], tasks=[task], name="trip", **more)
 
 
+def stream() -> None:
+    """Read a crew that streams its steps; the model of the crew streams too."""
+    streaming = trip(stream=True).kickoff()
+    assert "sunny" in "".join(chunk.content for chunk in streaming)
+
+
 RUNS = {
     "kickoff": lambda: trip().kickoff(),
     "kickoff_async": lambda: asyncio.run(trip().kickoff_async()),
     "akickoff": lambda: asyncio.run(trip().akickoff()),
+    "stream": stream,
 }
 
 

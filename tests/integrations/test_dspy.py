@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from agent_server import tree
+from agent_server import check_money, tree
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
@@ -46,6 +46,15 @@ class Model(dspy.BaseLM):  # type: ignore[misc,name-defined] # no types
 
 STEP = {"next_thought": "t", "next_tool_name": "weather", "next_tool_args": json.dumps({"city": "Paris"})}
 FINISH = {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": "{}"}
+AGENT_TREE = [
+    "invoke_agent ReAct",
+    "  chat gpt-4o-mini",
+    "  execute_tool weather",
+    "    retrieval",
+    "  chat gpt-4o-mini",
+    "  invoke_workflow ChainOfThought",
+    "    chat gpt-4o-mini",
+]
 
 
 def test_agent_run_is_one_trace(spans: InMemorySpanExporter) -> None:
@@ -55,19 +64,25 @@ def test_agent_run_is_one_trace(spans: InMemorySpanExporter) -> None:
         assert dspy.ReAct("question -> answer", tools=[weather])(question="weather?").answer == "sunny"
     finished = spans.get_finished_spans()
     lines = [line for line in tree(finished) if "finish" not in line]
-    assert lines == [
-        "invoke_agent ReAct",
-        "  chat gpt-4o-mini",
-        "  execute_tool weather",
-        "    retrieval",
-        "  chat gpt-4o-mini",
-        "  invoke_workflow ChainOfThought",
-        "    chat gpt-4o-mini",
-    ]
+    assert lines == AGENT_TREE
+    check_money(finished, calls=3)
     assert {(span.attributes or {})["llmtrace.feature"] for span in finished} == {"trip"}
     chats = sorted((span for span in finished if span.name.startswith("chat")), key=lambda span: span.start_time or 0)
     ids = [(span.attributes or {}).get("llmtrace.retrieval.document_ids") for span in chats]
     assert ids == [None, ("d1",), ("d1",)]
+
+
+async def test_streamed_program_is_one_trace(spans: InMemorySpanExporter) -> None:
+    """A program whose progress is streamed has the same tree, with the tags of the caller."""
+    model = Model(STEP, FINISH, {"reasoning": "r", "answer": "sunny"})
+    program = dspy.streamify(dspy.ReAct("question -> answer", tools=[weather]))
+    with dspy.context(lm=model, adapter=dspy.ChatAdapter()), llmtrace.tag(feature="trip"):
+        parts = [part async for part in program(question="weather?")]
+    assert parts[-1].answer == "sunny"
+    finished = spans.get_finished_spans()
+    assert [line for line in tree(finished) if "finish" not in line] == AGENT_TREE
+    assert {(span.attributes or {})["llmtrace.feature"] for span in finished} == {"trip"}
+    check_money(finished, calls=3)
 
 
 def test_parallel_modules_keep_their_caller(spans: InMemorySpanExporter) -> None:

@@ -38,8 +38,8 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
-def generator() -> Any:
-    return OpenAIChatGenerator(model="gpt-4o-mini", max_retries=0, api_base_url=os.environ["OPENAI_BASE_URL"])
+def generator(**more: Any) -> Any:
+    return OpenAIChatGenerator(model="gpt-4o-mini", max_retries=0, api_base_url=os.environ["OPENAI_BASE_URL"], **more)
 
 
 def meteo(**more: Any) -> Any:
@@ -90,6 +90,27 @@ async def test_agent_run_is_one_trace(spans: InMemorySpanExporter, asynchronous:
     check_money(finished, calls=2)
     assert {(span.attributes or {})["llmtrace.feature"] for span in finished} == {"trip"}
     assert ids(finished, "chat") == [None, ("d1",)]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_streamed_agent_run_is_one_trace(spans: InMemorySpanExporter, asynchronous: bool) -> None:
+    """An agent whose model streams has the same tree, and each token is counted once."""
+    chunks: list[Any] = []
+
+    async def receive(chunk: Any) -> None:
+        chunks.append(chunk)
+
+    usage = {"generation_kwargs": {"stream_options": {"include_usage": True}}}
+    agent = Agent(chat_generator=generator(**usage), tools=[weather])
+    if asynchronous:
+        await agent.run_async(QUESTION, streaming_callback=receive)
+    else:
+        agent.run(QUESTION, streaming_callback=chunks.append)
+    assert chunks
+    finished = spans.get_finished_spans()
+    chat = "  chat gpt-4o-mini"
+    assert tree(finished) == ["invoke_agent agent", chat, "  execute_tool weather", "    retrieval", chat]
+    check_money(finished, calls=2)
 
 
 def test_agent_in_a_pipeline_has_its_name(spans: InMemorySpanExporter) -> None:

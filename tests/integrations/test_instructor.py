@@ -48,6 +48,24 @@ async def test_attempts_are_below_one_span(spans: InMemorySpanExporter, asynchro
     check_money(finished, calls=2)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_streamed_response_is_one_trace(spans: InMemorySpanExporter, asynchronous: bool) -> None:
+    """A response model that is read in parts has one call below its span, whose tokens are counted once."""
+    messages = [{"role": "user", "content": "weather?"}]
+    question: Any = {"model": "gpt-4o-mini", "messages": messages, "response_model": weather(0), "max_retries": 0}
+    question["stream_options"] = {"include_usage": True}
+    if asynchronous:
+        client = instructor.from_openai(openai.AsyncOpenAI())
+        parts = [part async for part in client.chat.completions.create_partial(**question)]
+    else:
+        parts = list(instructor.from_openai(openai.OpenAI()).chat.completions.create_partial(**question))
+    assert parts[-1].city == "Paris"
+    finished = spans.get_finished_spans()
+    assert "invoke_workflow" in tree(finished)[0]
+    assert tree(finished)[1:] == ["  chat gpt-4o-mini"]
+    check_money(finished, calls=1)
+
+
 def test_response_that_is_never_valid_is_an_error(spans: InMemorySpanExporter) -> None:
     """Instructor's exception reaches the application, and the span records it; its calls are fine."""
     client = instructor.from_openai(openai.OpenAI())

@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 
 from . import state
 from .blocks import Activation
-from .operation import Operation, get_emitter
+from .operation import Operation
 from .operations import OperationBlock, agent, tool, workflow
 from .retrieval import Search, rerank, retrieval
 from .validation import clean_label
@@ -38,7 +38,7 @@ class CallbackRun:
     Its context is not current by itself: make it current where the operation does its work.
     """
 
-    __slots__ = ("_block", "_handled", "activation", "context", "operation")
+    __slots__ = ("_block", "_handled", "activation", "context", "operation", "reads_content")
 
     def __init__(self, client: str, kind: str, name: str, outer: Context, session: object = None) -> None:
         """Begin an operation of the framework ``client`` in the context ``outer``.
@@ -54,12 +54,8 @@ class CallbackRun:
         self._block._open(self.activation, None)
         self.context: Context = self.activation.context
         self.operation: Operation = self.activation.payload[0]
-
-    @property
-    def reads_content(self) -> bool:
+        self.reads_content: bool = self.operation.reads_content
         """True if arguments and results are recorded, so that they must be read."""
-        emitter = get_emitter()
-        return emitter is not None and emitter.reads_content(self.operation.call_context)
 
     def encloses(self, context: Context) -> bool:
         """Return True if ``context`` is that of this operation, or of a block inside it."""
@@ -80,7 +76,12 @@ class CallbackRun:
 
     def add_documents(self, documents: Iterable[object]) -> None:
         """Add documents that the operation retrieved or kept, of the types that ``retrieval().add`` takes."""
-        Search(self.operation, self.activation, replace=self.operation.kind == "rerank").add(documents)
+        Search(
+            self.operation,
+            self.activation,
+            replace=self.operation.kind == "rerank",
+            with_content=self.reads_content,
+        ).add(documents)
 
     def raised(self) -> BaseException | None:
         """Return the exception that is being handled now, unless that was so already when the operation began."""
@@ -94,8 +95,8 @@ class CallbackRun:
 
     def propagate_documents(self) -> None:
         """Pass the documents retrieved inside to the operation above, for all that begins after this call."""
-        outer = innermost_operation(self.activation.outer)
-        if outer is not None and outer.kind == self.operation.kind == "retrieval":
+        outer = innermost_operation(self.activation.outer) if self.operation.kind == "retrieval" else None
+        if outer is not None and outer.kind == "retrieval":
             if outer.inner_documents is not None:  # else the outer search has selected among them
                 outer.inner_documents += self.activation.documents.all_documents()[0]
             return

@@ -156,7 +156,7 @@ class DocumentContext:
         for entry in list(self._retrieved):
             if entry.replace:
                 by_id, replace = {}, True
-            by_id.update((document.id, document) for document in entry.documents)
+            by_id |= {document.id: document for document in entry.documents}
         return tuple(by_id.values()), replace
 
     @property

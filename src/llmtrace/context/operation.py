@@ -36,8 +36,8 @@ class Operation:
 
     __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "database", "description",
                  "documents", "duration", "error", "first_input", "inference_calls", "inner_documents",
-                 "input_documents", "kind", "last_output", "name", "parent", "query", "result", "span", "started",
-                 "tool_calls", "top_k")  # fmt: skip
+                 "input_documents", "kind", "last_output", "name", "parent", "query", "reads_content", "result", "span",
+                 "started", "tool_calls", "top_k")  # fmt: skip
 
     def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
         self.kind: str = kind
@@ -48,6 +48,8 @@ class Operation:
         self.agent: str | None = call_context.agent
         """Name of the agent that the operation belongs to."""
         self.description: str | None = None
+        self.reads_content: bool = False
+        """True if arguments and results are recorded, so that they must be read."""
         self.call_id: str | None = None
         """Id that the model gave to the call of the tool."""
         self.arguments: Any = None
@@ -89,8 +91,9 @@ class Operation:
         self.arguments = self.result = self.query = self.first_input = self.parent = self.span = None
         self.last_output = ()
         self.inner_documents = None
-        self.input_documents = [Document(each.id, each.score) for each in self.input_documents]
-        self.documents = [Document(each.id, each.score) for each in self.documents]
+        if self.documents or self.input_documents:
+            self.input_documents = [each.without_content() for each in self.input_documents]
+            self.documents = [each.without_content() for each in self.documents]
 
 
 class OperationEmitter(Protocol):
@@ -124,3 +127,8 @@ def set_emitter(emitter: OperationEmitter | None) -> None:
 def get_emitter() -> OperationEmitter | None:
     """Return the emitter of the process, if one is set."""
     return _emitter
+
+
+def records_operations() -> bool:
+    """Return True if operations get spans now."""
+    return _emitter is not None

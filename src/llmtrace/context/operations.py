@@ -55,6 +55,7 @@ class OperationBlock(Block[T_co]):
         if emitter is None:
             self._extend_context(activation, operation, rollup=False)
             return activation.outer
+        operation.reads_content = emitter.reads_content(operation.call_context)
         try:
             self._describe(operation, function)
         except Exception:
@@ -114,15 +115,12 @@ class _Run(OperationBlock[OperationHandle]):
         )
 
     def _describe(self, operation: Operation, function: CallArguments | None) -> None:
-        emitter = get_emitter()
-        if function is None or operation.arguments is not None or emitter is None:
-            return
-        if emitter.reads_content(operation.call_context):
+        if function is not None and operation.arguments is None and operation.reads_content:
             operation.arguments = function.arguments()
 
     def _returned(self, activation: Activation, value: Any) -> None:
-        operation, emitter = activation.payload
-        if emitter is not None and emitter.reads_content(operation.call_context) and operation.result is None:
+        operation = activation.payload[0]
+        if operation.reads_content and operation.result is None:
             operation.result = value
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from hashlib import sha256
 from numbers import Integral
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 from uuid import UUID
 
 from .._errors import log_internal_error
@@ -28,12 +28,21 @@ S_co = TypeVar("S_co", bound="Search", covariant=True)
 class Search:
     """One search, as long as its block is open."""
 
-    __slots__ = ("_activation", "_operation", "_replace")
+    __slots__ = ("_activation", "_operation", "_replace", "_with_content")
 
-    def __init__(self, operation: Operation, activation: Activation | None, *, replace: bool = False) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        activation: Activation | None,
+        *,
+        replace: bool = False,
+        with_content: bool = True,
+    ) -> None:
         self._operation = operation
         self._activation = activation
         self._replace = replace
+        self._with_content = with_content
+        """False to keep ids and scores only."""
 
     def add(self, documents: Iterable[object]) -> None:
         """Add retrieved documents, or the documents that a reranker kept.
@@ -46,7 +55,7 @@ class Search:
                 the attributes ``id``, ``page_content`` (or ``content``, ``text``) and ``metadata``.
         """
         try:
-            added = list(read_documents(documents))
+            added = list(read_documents(documents, with_content=self._with_content))
             self._operation.documents += added
             self._operation.inner_documents = None
             if self._activation is not None and added:
@@ -193,17 +202,19 @@ def rerank(model: object = None, *, query: str | None = None, top_k: int | None 
 
 
 def _is_document_like(item: object) -> bool:
-    return isinstance(item, (Document, Mapping, tuple)) or _content(item) is not None
+    return isinstance(item, (Document, Mapping, tuple)) or _content(partial(getattr, item)) is not None
 
 
-def read_documents(items: object) -> Iterator[Document]:
+def read_documents(items: object, *, with_content: bool = True) -> Iterator[Document]:
     """Yield the documents in the return value of a search, in order. Items without an id or text are dropped."""
     if items is None:
         return
-    if isinstance(items, (Document, Mapping, *_ID_TYPES)) or not isinstance(items, Iterable):
+    if type(items) is not list and (
+        isinstance(items, (Document, Mapping, *_ID_TYPES)) or not isinstance(items, Iterable)
+    ):
         items = (items,)
-    for item in items:
-        document = _document(item, None)
+    for item in cast("Iterable[Any]", items):
+        document = _document(item, None, with_content)
         if document is None:
             warn_invalid(
                 "documents",
@@ -214,62 +225,54 @@ def read_documents(items: object) -> Iterator[Document]:
             yield document
 
 
-def _document(item: Any, score: float | None) -> Document | None:
+def _document(item: Any, score: float | None, with_content: bool) -> Document | None:
     """Return ``item`` as a document; ``score`` is used unless the item has a score of its own."""
-    document: Document | None
-    if isinstance(item, Document):
-        document = _build_document(item.id, item.score, _text(item.content), item.metadata)
-    elif isinstance(item, Mapping):
-        content = _text(item.get("content"), item.get("text"), item.get("page_content"))
-        document = _build_document(item.get("id"), item.get("score"), content, item.get("metadata"))
+    if type(item) is dict or isinstance(item, Mapping):
+        get: Callable[[str, None], Any] = item.get
     elif (document_id := _document_id(item)) is not None:
         return Document(document_id, score)
     elif isinstance(item, (tuple, list)) and len(item) == 2 and not isinstance(item[0], tuple):
-        return _document(item[0], _score(item[1]))
+        return _document(item[0], _score(item[1]), with_content)
     else:
-        metadata = getattr(item, "metadata", None)
-        document = _build_document(getattr(item, "id", None), getattr(item, "score", None), _content(item), metadata)
-    if document is None or score is None or document.score is not None:
-        return document
-    return replace(document, score=score)
-
-
-def _document_id(value: Any) -> str | None:
-    """Return ``value`` as the id of a document, if it is text, an integer or a UUID."""
-    if type(value) is not str and (value is None or isinstance(value, bool) or not isinstance(value, _ID_TYPES)):
-        return None
-    # Convert integers: ``Integral`` includes NumPy's types.
-    return clean_label("the id of a document", int(value) if isinstance(value, Integral) else value)
-
-
-def _build_document(id_: object, score: object, content: str | None, metadata: object) -> Document | None:
-    document_id = _document_id(id_)
+        get = partial(getattr, item)
+    own_score = _score(get("score", None))
+    document_id = _document_id(get("id", None))
+    score = score if own_score is None else own_score
+    if document_id is not None and not with_content:
+        return Document(document_id, score)
+    content = _content(get)
     if document_id is None:
         if content is None:
             return None
         # Derive an id from the text, so that the same text always has the same id.
         document_id = "sha256:" + sha256(content.encode("utf-8", "replace")).hexdigest()[:12]
+    metadata = get("metadata", None)
     mapping = metadata if isinstance(metadata, Mapping) else {}
     kept = {str(key): value for key, value in mapping.items() if str(key).lower() not in _VECTOR_KEYS}
-    return Document(document_id, _score(score), content, kept)
+    return Document(document_id, score, content, kept)
 
 
-def _content(item: object) -> str | None:
+def _document_id(value: Any) -> str | None:
+    """Return ``value`` as the id of a document, if it is text, an integer or a UUID."""
+    if type(value) is not str and type(value) is not int:
+        if value is None or isinstance(value, bool) or not isinstance(value, _ID_TYPES):
+            return None
+        value = int(value) if isinstance(value, Integral) else value  # also NumPy's types
+    return clean_label("the id of a document", value)
+
+
+def _content(get: Callable[[str, None], Any]) -> str | None:
     for name in ("page_content", "content", "text"):  # one by one: objects of Pydantic look long for what they lack
-        if isinstance(text := getattr(item, name, None), str):
+        if isinstance(text := get(name, None), str):
             return text
     return None
-
-
-def _text(*candidates: object) -> str | None:
-    return next((text for text in candidates if isinstance(text, str)), None)
 
 
 def _score(value: Any) -> float | None:
     if value is None or isinstance(value, (str, bytes, bool)):
         return None
     try:
-        score = float(value)
+        score = value if type(value) is float else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
     return score if math.isfinite(score) else None

@@ -38,10 +38,10 @@ def clean_label(name: str, value: object) -> str | None:
     """
     if value is None:
         return None
-    if type(value) is str:
-        text = value
-    elif isinstance(value, str):
-        text = str.__str__(value)
+    if isinstance(value, str):
+        if type(value) is str and value.isascii() and 0 < len(value) <= _MAX_LABEL_CHARS and "\0" not in value:
+            return value
+        text = value if type(value) is str else str.__str__(value)
     elif isinstance(value, (int, UUID)) and not isinstance(value, bool):
         try:
             text = str(value)

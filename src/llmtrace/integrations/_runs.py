@@ -11,7 +11,7 @@ from typing import Any
 from .._process import ForkSafeLock
 from ..context import state
 from ..context.callback_run import CallbackRun, ReportedError
-from ..context.operation import get_emitter
+from ..context.operation import records_operations
 
 __all__ = ["OpenRuns", "ReportedError", "parse_json", "records_operations"]
 
@@ -19,24 +19,25 @@ _MAX_RUNS = 10_000
 """Runs in progress; beyond it the oldest is ended. A framework may omit the callback of an end."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _OpenRun:
-    parent: Hashable
+    key: Hashable
+    above: _OpenRun | None
     run: CallbackRun | None
     """Operation of the run, or of the nearest run above it that has one."""
     owned: bool
     """True if the operation is that of the run itself."""
     step: int | None = None
     """Number of the step, if the run above runs its children in parallel steps."""
-    children: set[Hashable] = field(default_factory=set)
+    children: set[_OpenRun] = field(default_factory=set)
     ended: list[tuple[int, CallbackRun]] = field(default_factory=list)
     """Children that have ended, whose documents only those of later steps receive."""
 
     def propagate_documents(self, step: int | None = None) -> None:
         """Pass on the documents of children that ended in steps before ``step``, or of all."""
-        for child in [each for each in self.ended if step is None or each[0] < step]:
-            self.ended.remove(child)
+        for child in [each for each in self.ended if step is None or each[0] < step] if self.ended else ():
             child[1].propagate_documents()
+            self.ended.remove(child)
 
 
 class OpenRuns:
@@ -59,26 +60,24 @@ class OpenRuns:
     ) -> CallbackRun:
         """Begin an operation below that of the run ``parent``, or in the current context if there is none."""
         above = self._entries.get(parent)
-        if above is not None and step is not None:
+        if step is not None and above is not None and above.ended:
             with self._lock:  # a node that begins at the same time must find the documents propagated
                 above.propagate_documents(step)
         run = CallbackRun(self._client, kind, name, _context(None if above is None else above.run), session)
-        self._add(key, _OpenRun(parent, run, True, step))
+        self._add(_OpenRun(key, above, run, True, step))
         return run
 
     def skip(self, key: Hashable, parent: Hashable) -> None:
         """Begin a run without an operation: the runs inside belong to the operation above it."""
-        self._add(key, _OpenRun(parent, self.find(parent), False))
+        above = self._entries.get(parent)
+        self._add(_OpenRun(key, above, None if above is None else above.run, False))
 
-    def _add(self, key: Hashable, entry: _OpenRun) -> None:
-        with self._lock:
-            above = self._entries.get(entry.parent)
-            if above is not None:
-                above.children.add(key)
-            self._entries[key] = entry
-            oldest = next(iter(self._entries)) if len(self._entries) > _MAX_RUNS else None
-        if oldest is not None:
-            self.end(oldest, CancelledError())
+    def _add(self, entry: _OpenRun) -> None:
+        if entry.above is not None:
+            entry.above.children.add(entry)
+        self._entries[entry.key] = entry
+        if len(self._entries) > _MAX_RUNS:
+            self.end(next(iter(list(self._entries))), CancelledError())
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -107,15 +106,14 @@ class OpenRuns:
 
     def end(self, key: Hashable, error: BaseException | None = None) -> None:
         """End a run, and the runs inside that have not ended."""
-        with self._lock:
-            entry = self._entries.pop(key, None)
-            if entry is None:
-                return
-            above = self._entries.get(entry.parent)
-            if above is not None:
-                above.children.discard(key)
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        above = entry.above
+        if above is not None:
+            above.children.discard(entry)
         for child in list(entry.children):
-            self.end(child, error or CancelledError())
+            self.end(child.key, error or CancelledError())
         entry.propagate_documents()
         if entry.owned and entry.run is not None:
             entry.run.end(error)
@@ -162,8 +160,3 @@ def parse_json(text: object) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def records_operations() -> bool:
-    """Return True if operations get spans now."""
-    return get_emitter() is not None

@@ -25,7 +25,11 @@ def set_query(operation: Operation, query: object, limit: object) -> None:
 def document(id_: object, fields: object, *, score: object = None, distance: object = None) -> dict[str, object]:
     """Return one result as a document. A distance is metadata: for a score, more would have to be better."""
     metadata = dict(fields) if isinstance(fields, Mapping) else {}
-    text = next((metadata.pop(name) for name in _TEXT_FIELDS if isinstance(metadata.get(name), str)), None)
+    text = None
+    for name in _TEXT_FIELDS:
+        if isinstance(metadata.get(name), str):
+            text = metadata.pop(name)
+            break
     if distance is not None:
         metadata["distance"] = distance
     return {"id": id_, "content": text, "score": score, "metadata": metadata}

@@ -168,7 +168,8 @@ class TracedMethod:
             log_internal_error(f"begin an operation of {self.client}")
             return None
         try:
-            run.operation.description = first_line(getattr(instance, self.description, None))
+            if self.description:
+                run.operation.description = first_line(getattr(instance, self.description, None))
             self.begin(instance, args, kwargs, run.operation)
             if self.locate is not None:
                 run.operation.database = self._database(run.operation, wrapped, *self.locate(instance))
@@ -193,7 +194,7 @@ class TracedMethod:
             run.detach()
             try:
                 if error is None:
-                    run.add_documents(self.read_documents(result) or ())
+                    run.add_documents(list(self.read_documents(result) or ()))
                     if run.reads_content:
                         run.operation.result = self.read_result(result)
             finally:

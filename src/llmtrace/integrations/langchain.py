@@ -309,7 +309,8 @@ def _document(item: Any) -> Any:
     if not isinstance(metadata, Mapping):
         return item
     score = next((metadata[key] for key in _SCORES if isinstance(metadata.get(key), (int, float))), None)
-    return item if score is None else (item, score)
+    content = getattr(item, "page_content", None)
+    return {"id": getattr(item, "id", None), "content": content, "score": score, "metadata": metadata}
 
 
 def _readable(value: Any) -> Any:

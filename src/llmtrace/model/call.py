@@ -79,7 +79,7 @@ class CallContext:
         return replace(
             self,
             collectors=(),
-            documents=tuple(Document(document.id) for document in self.documents),
+            documents=tuple(document.without_content() for document in self.documents),
             prompt=None if prompt is None else replace(prompt, template=None, variables=None),
         )
 

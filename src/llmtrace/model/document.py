@@ -24,3 +24,7 @@ class Document:
     """Text of the document, exported only if content capture is on."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Further properties, exported only if content capture is on."""
+
+    def without_content(self) -> Document:
+        """Return the document with its id and score only."""
+        return Document(self.id, self.score) if self.metadata or self.content is not None else self

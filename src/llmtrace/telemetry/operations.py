@@ -81,14 +81,16 @@ def describe_context(call: FinishedCall, options: SpanEmitter, into: Attributes)
 
 
 def _describe_tags(context: CallContext, into: Attributes) -> None:
-    values = {
-        names.FEATURE: context.feature,
-        names.USER: context.user,
-        names.SESSION: context.session,
-        names.TENANT: context.tenant,
-        names.TAGS: context.tags or None,
-    }
-    put(into, values)
+    for name, value in (
+        (names.FEATURE, context.feature),
+        (names.USER, context.user),
+        (names.SESSION, context.session),
+        (names.TENANT, context.tenant),
+    ):
+        if value is not None:
+            into[name] = value
+    if context.tags:
+        into[names.TAGS] = context.tags
     for key, item in context.metadata.items():
         into[names.TAG + key] = item
     if context.metadata or context.feature is not None:
@@ -167,7 +169,7 @@ class OperationSpans(SpanWriter):
         generator was left early: the thread of the collector, which closes it, may hold any lock.
         """
         operation.duration = perf_counter() - operation.started
-        left_early = _is_left_early(operation.error)
+        left_early = operation.error is not None and _is_left_early(operation.error)
         if isinstance(operation.error, GeneratorExit):
             operation.error = GeneratorExit()  # without the frames
         if operation.calls is None and not left_early:
@@ -188,7 +190,7 @@ class OperationSpans(SpanWriter):
 
     def _write_lazily(self, operation: Operation) -> bool:
         """Postpone the attributes until an exporter reads them, if no content, error or sum of calls is written."""
-        if operation.error is not None or operation.calls is not None or self.reads_content(operation.call_context):
+        if operation.error is not None or operation.calls is not None or operation.reads_content:
             return False
         if not set_lazily(operation.span, partial(self._build_lazily, operation)):
             return False
@@ -202,7 +204,7 @@ class OperationSpans(SpanWriter):
 
     def _write(self, operation: Operation) -> None:
         span = operation.span
-        policy = self.content if self.reads_content(operation.call_context) else None
+        policy = self.content if operation.reads_content else None
         existing, limit = limits_of(span)
         attributes = self._describe(operation, policy, existing)
         self._describe_end(operation, policy, attributes)
@@ -260,9 +262,9 @@ class OperationSpans(SpanWriter):
             self.annotator.post(score)
 
 
-def _is_left_early(error: BaseException | None) -> bool:
+def _is_left_early(error: BaseException) -> bool:
     """Return True if a generator is being closed, also one that fails then."""
-    return error is not None and GeneratorExit in (type(error), type(error.__context__))
+    return GeneratorExit in (type(error), type(error.__context__))
 
 
 def _current_span(score: Score) -> Any:

@@ -153,6 +153,9 @@ def _add_metadata(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
 
 def _add_documents(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
     """Add documents under numbered names: Phoenix drops the convention's complete list if one has no score."""
+    ids = attributes.get(names.DOCUMENT_IDS)
+    if ids and f"{names.DOCUMENTS}{len(ids) - 1}.document.id" in attributes:
+        return  # all are written
     documents = _parse_json(attributes.get(names.RETRIEVED))
     for index, document in enumerate(documents if isinstance(documents, list) else ()):
         if not isinstance(document, dict):
