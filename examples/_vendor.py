@@ -14,7 +14,7 @@ class _Handler(BaseHTTPRequestHandler):
     responses: list[Any]
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        self.rfile.read(int(self.headers["content-length"] or 0))
         response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
         is_stream = isinstance(response, list)
         events = [f"data: {json.dumps(event)}\n\n" for event in response if is_stream]
@@ -24,6 +24,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_GET = do_POST
 
     def log_message(self, *_: object) -> None: ...
 

@@ -46,7 +46,6 @@ with tempfile.TemporaryDirectory() as spool:
     print("requests at the backend:", len(received))
     backend.server_activate()
     threading.Thread(target=backend.serve_forever, daemon=True).start()
-    drain = "from llmtrace.cli.spool import run; raise SystemExit(run('drain'))"
-    subprocess.run([sys.executable, "-c", drain], env=environ, check=True)
+    subprocess.run([sys.executable, "-m", "llmtrace", "spool", "drain"], env=environ, check=True)
     print("requests at the backend:", len(received))
 backend.shutdown()

@@ -162,20 +162,25 @@ def no_faults(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not made
 
 
-_frozen_modules = 0
+def _exclude_from_collection() -> None:
+    """Exclude all objects from garbage collection. Collect first: frozen garbage is never freed."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects_to_collect() -> None:
+    """Exclude the objects of earlier modules from garbage collection, which some tests run many times."""
+    _exclude_from_collection()
 
 
 @pytest.fixture(autouse=True)
-def few_objects_to_collect() -> None:
-    """Exclude the objects of imported modules from garbage collection, which some tests run many times.
-
-    Collect first: frozen garbage is never freed.
-    """
-    global _frozen_modules  # noqa: PLW0603 - of the process, as the modules are
-    if len(sys.modules) > _frozen_modules + 20:
-        _frozen_modules = len(sys.modules)
-        gc.collect()
-        gc.freeze()
+def few_imported_objects_to_collect() -> Iterator[None]:
+    """Exclude the objects of an SDK that the first test of a module has imported."""
+    before = len(sys.modules)
+    yield
+    if len(sys.modules) > before + 100:
+        _exclude_from_collection()
 
 
 class _Finished(InMemorySpanExporter):

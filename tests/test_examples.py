@@ -28,6 +28,7 @@ EXPECTED_OUTPUT = {
     "langgraph_agent.py": "      invoke_workflow tools \n        execute_tool weather",
     "llama_index_query.py": "documents of the answer: 1",
     "metrics.py": "gen_ai.client.inference.usage.input_tokens search tokens 24",
+    "batches.py": "turn completed: 5000 tokens in, about 0.0165 USD",
     "bedrock.py": "chat us.amazon.nova-lite-v1:0: 1012 tokens in, 0.00003108 USD",
     "mistral.py": "chat mistral-small-2603: 12 tokens in, 0.0000402 USD",
     "more_libraries.py": "ollama chat: 9 tokens in, 0 USD",

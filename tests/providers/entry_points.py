@@ -41,6 +41,7 @@ ARGUMENTS: dict[str, Any] = {
     "image": ("a.png", b"PNG"),
     "tools": [],
     "response_format": Answer,
+    "events": [{"type": "agent.session.input.message", "input": []}],
 }
 
 
@@ -49,11 +50,31 @@ HEAD = """# What is traced
 Every public method of a client that sends a request to a traced path. The tests call each of them once and check that
 it produces one span. `python tests/providers/entry_points.py` writes this page. Methods that are not listed
 pass through untouched: files, the creation of batches and administration. [WebSockets](../how-to/realtime.md) are
-traced too, and so is each [result of a message batch](../how-to/anthropic.md#message-batches).
+traced too, and so is each result of a [batch of Anthropic](../how-to/anthropic.md#message-batches) or
+[Gemini](../how-to/gemini.md#batches), and each turn of an [agent that OpenAI hosts](../how-to/openai.md#hosted-agents).
 
 *raw* is `with_raw_response`, *streaming response* `with_streaming_response`. `.stream()` helpers are under *stream*.
 The clients for Azure, Amazon Bedrock, Google Cloud and Foundry have the same methods and go the same way.
 The methods of `boto3` are in [Amazon Bedrock](../how-to/bedrock.md#which-operations-are-traced).
+"""
+
+
+TAIL = """
+## Not traced, and why
+
+- **The `replicate` library.** A prediction reports the seconds that it took and no tokens, and no price list has its
+  hardware: a span would have no cost. The output comes by polling, or from a second request for the stream. The last
+  release, 1.0.7, is of May 2025; 2.0 is a beta of another library, which Stainless generates.
+- **The `writer-sdk` library**, and others that Stainless or Speakeasy generate: they have no row yet.
+  [A row of your own](../how-to/add-a-provider.md) is a few lines.
+- **`videos` of OpenAI.** The API ended on 24 September 2026.
+- **`beta.agents.sessions.retrieve` of OpenAI.** It repeats the tokens of turns, which are
+  [counted one by one](../how-to/openai.md#hosted-agents).
+- **`beta.chatkit` of OpenAI.** It reports no tokens: a session of ChatKit runs in the browser.
+- **`beta.sessions` of Anthropic.** Its events have the tokens of each model request and do not name the model. They are
+  not read yet.
+- **Results of batches on Vertex AI.** They are in Cloud Storage or BigQuery, and
+  [do not pass the library](../how-to/gemini.md#batches).
 """
 
 
@@ -73,6 +94,10 @@ class EntryPoint:
         found = provider_named(self.sdk).route(self.method, self.path)
         assert found is not None
         return replace(found, api=None)
+
+    @property
+    def operation(self) -> str:
+        return self.wire.request({name: ARGUMENTS.get(name, "m") for name in ("input", "events")}).operation
 
 
 class _Reached(BaseException):
@@ -229,7 +254,7 @@ def page() -> str:
         distribution = provider_named(sdk).distribution
         out += [f"\n## {distribution} {version(distribution)}\n", *_table(entry_points(sdk), READINGS)]
     out += [f"\n## mistralai {version('mistralai')}\n", *_table(mistral_entry_points(), READINGS[:2])]
-    return "\n".join(out) + "\n"
+    return "\n".join(out) + "\n" + TAIL
 
 
 def _table(points: tuple[EntryPoint, ...], readings: tuple[str, ...]) -> Iterator[str]:
@@ -237,7 +262,7 @@ def _table(points: tuple[EntryPoint, ...], readings: tuple[str, ...]) -> Iterato
     yield "|---|---|---|" + "---|" * len(readings)
     for one in points:
         cells = ["sync, async" if reading in one.readings else "" for reading in readings]
-        operation = one.wire.request({}).operation
+        operation = one.operation
         fetched = operation == "fetch_response" or one.method == "get"
         path = one.path.replace("/m", "/{id}") if fetched else one.path
         yield f"| `{one.name}` | `{path}` | `{operation}` | " + " | ".join(cells) + " |"

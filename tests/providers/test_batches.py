@@ -1,4 +1,4 @@
-"""OpenAI batches: billed once, when they are seen to have ended, at the prices of batches."""
+"""OpenAI batches and evaluations: billed once, when they are seen to have ended."""
 
 from __future__ import annotations
 
@@ -52,3 +52,34 @@ async def test_batch_is_billed_once_at_half_price(
     expected = (100_000 * Decimal("2.5") + 2_000 * Decimal(10)) / 2 / 1_000_000
     assert [each.get("llmtrace.cost.exact") for each in found] == [None, f"{expected.normalize():f}", None]
     assert not any("llmtrace.cost.approximate" in each for each in found)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_run_of_an_evaluation_is_billed_once_for_all_its_models(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str
+) -> None:
+    """The model under test and the grader have prices of their own. The cost is approximate."""
+    client: Any = make_client("openai", colour, loopback.url)
+    if not hasattr(client, "evals"):
+        pytest.skip("this release has none")
+    used = [
+        {"model_name": "gpt-4o-2024-08-06", "prompt_tokens": 1000, "completion_tokens": 100, "cached_tokens": 400},
+        {"model_name": "gpt-4o-mini", "prompt_tokens": 2000, "completion_tokens": 50, "cached_tokens": 0},
+    ]
+    used = [{**usage, "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"]} for usage in used]
+    run = {"id": "evalrun_1", "object": "eval.run", "eval_id": "eval_1", "model": "gpt-4o-2024-08-06", "error": None}
+    loopback.will(
+        json_answer({**run, "status": "in_progress", "per_model_usage": []}),
+        json_answer({**run, "status": "completed", "per_model_usage": used}),
+    )
+    for _ in range(3):
+        await resolve(client.evals.runs.retrieve("evalrun_1", eval_id="eval_1"))
+    await resolve(client.close())
+    found = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+    assert [each["gen_ai.response.status"] for each in found] == ["in_progress", "completed", "completed"]
+    large = 600 * Decimal("2.5") + 400 * Decimal("1.25") + 100 * Decimal(10)
+    small = 2000 * Decimal("0.15") + 50 * Decimal("0.6")
+    expected = f"{((large + small) / 1_000_000).normalize():f}"
+    assert [each.get("llmtrace.cost.exact") for each in found] == [None, expected, None]
+    assert found[1]["llmtrace.cost.approximate"] is True
+    assert found[1]["gen_ai.response.model"] == "gpt-4o-2024-08-06"

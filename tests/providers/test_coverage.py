@@ -23,10 +23,11 @@ from entry_points import READINGS, EntryPoint, arguments_for, entry_points, page
 from loopback import Loopback, json_answer, stream_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from llmtrace.capture import background
 from llmtrace.model.wire_format import WireFormat
 from llmtrace.providers import RERANK
 from llmtrace.providers.anthropic import messages
-from llmtrace.providers.openai import assistants, batches, chat, embeddings, media, responses
+from llmtrace.providers.openai import agents, assistants, batches, chat, embeddings, evals, media, responses
 from llmtrace.telemetry.names import operation_of
 from stainless_clients import MODULES, make_client
 
@@ -45,6 +46,10 @@ RUN = {
     "model": "m-1",
     "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
 }
+SESSION = {"id": "sess_1", "object": "agent.session", "agent": {"id": "agent_1", "model": "m-1"}, "status": "idle"}
+TURN = {"id": "turn_1", "object": "agent.session.turn", "session_id": "sess_1", "status": "completed", "usage": TOKENS}
+IDLE = {"type": "agent.session.idle", "event_id": "e2", "session": SESSION}
+TURN_EVENTS = [{"type": "agent.session.turn.completed", "event_id": "e1", "turn_id": "turn_1", "turn": TURN}, IDLE]
 TRANSCRIPT = {"text": "hi", "usage": {"type": "tokens", **TOKENS}}
 
 #: What a server answers in each wire format: plain, and as the events of a stream.
@@ -90,6 +95,20 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     messages.COMPLETE: (COMPLETION, [{**COMPLETION, "stop_reason": None}, COMPLETION]),
     assistants.RUN: (RUN, [{**RUN, "status": "in_progress", "usage": None}, RUN]),
     assistants.RETRIEVE_RUN: (RUN, []),
+    agents.SESSION: (SESSION, TURN_EVENTS),
+    agents.SESSION_INPUT: ({}, []),
+    agents.SESSION_EVENTS: ({}, [IDLE]),
+    agents.TURNS: ({"data": [], "has_more": False}, []),
+    agents.TURN: (TURN, []),
+    evals.EVAL_RUN: (
+        {
+            "id": "evalrun_1",
+            "object": "eval.run",
+            "status": "completed",
+            "per_model_usage": [{"model_name": "m-1", "prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}],
+        },
+        [],
+    ),
     batches.BATCH: ({"id": "batch_1", "object": "batch", "status": "completed", "model": "m-1", "usage": TOKENS}, []),
 }
 # Token counts on the span of a plain call, where they differ from 7 and 3.
@@ -102,6 +121,9 @@ EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     messages.COUNT_TOKENS: (None, None),
     messages.COMPLETE: (None, None),
     assistants.RETRIEVE_RUN: (None, None),
+    agents.SESSION_INPUT: (None, None),
+    agents.SESSION_EVENTS: (None, None),
+    agents.TURNS: (None, None),
 }
 
 
@@ -197,6 +219,7 @@ async def check_each(
     for point in points:
         loopback.received.clear()
         spans.clear()
+        background.forget()  # all objects have the same id
         await check(point, reading, client, loopback, spans)
     await settled(client.close())
 
@@ -209,19 +232,20 @@ async def check_method(
     if point.sdk == "together" and wire == media.SPEECH:
         events = [{"object": "audio.tts.chunk", "model": "m", "b64": "aA=="}]
     streamed = "stream" in reading.split()
-    done = wire is not messages.MESSAGES and not point.path.startswith("/responses")
+    done = wire is not messages.MESSAGES and not point.path.startswith(("/responses", "/agents"))
     loopback.will(stream_answer(sse(events, done=done)) if streamed else json_answer(answer))
     await make(point, client, reading)
 
     assert [requested.path.partition("?")[0] for requested in loopback.received] == [point.path], point
     (span,) = spans.get_finished_spans()
     got = dict(span.attributes or {})
-    assert operation_of(got) == point.wire.request({}).operation, point
+    assert operation_of(got) == point.operation, point
     assert got["gen_ai.provider.name"] == provider_named(point.sdk).default_provider, point
     assert got["llmtrace.outcome"] == "ok", point
     assert got.get("llmtrace.stream.end") == ("exhausted" if streamed else None), point
     reported = (got.get("gen_ai.usage.input_tokens"), got.get("gen_ai.usage.output_tokens"))
     silent = wire == media.SPEECH and (not streamed or point.sdk == "together")
+    silent = silent or (wire == agents.SESSION and not streamed)
     assert reported == ((None, None) if silent else EXPECTED.get(wire, (7, 3))), point
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Callable
+from typing import Any
 
 
-def load_makers() -> SimpleNamespace:
-    """Return the functions that read a configuration file and make its providers.
+def load_makers() -> tuple[Callable[..., Any], ...]:
+    """Return the functions that read a configuration file and make a resource and the providers of each signal.
 
     Raises:
         ImportError: The package is not installed, or this release has other internals.
@@ -17,10 +18,4 @@ def load_makers() -> SimpleNamespace:
     from opentelemetry.configuration._resource import create_resource
     from opentelemetry.configuration._tracer_provider import create_tracer_provider
 
-    return SimpleNamespace(
-        load_file=load_config_file,
-        resource=create_resource,
-        tracer_provider=create_tracer_provider,
-        meter_provider=create_meter_provider,
-        logger_provider=create_logger_provider,
-    )
+    return load_config_file, create_resource, create_tracer_provider, create_meter_provider, create_logger_provider

@@ -76,6 +76,11 @@ def forget() -> None:
     _process.clear()
 
 
+def claim(identifier: str) -> bool:
+    """Return True the first time that this process is about to bill ``identifier``."""
+    return _process.claim(identifier, background=True)[0]
+
+
 def assign_usage(call: CallState, response: Response) -> Response:
     """Return ``response``, without its usage if another call bills it.
 

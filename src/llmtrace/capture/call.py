@@ -202,7 +202,10 @@ class CallState:
         self.error = error
         # Break the reference cycle through the context: the call is then freed without the garbage collector.
         self.span_context = self.parent_context
-        attempt("read the outcome of a call", self._set_outcome)
+        try:
+            self._set_outcome()
+        except Exception:
+            log_internal_error("read the outcome of a call")
         try:
             pricer = self.services.pricer
             if (self.ended_early or not response.usage) and self._needs_estimate():
@@ -216,6 +219,10 @@ class CallState:
         except Exception:
             log_internal_error("end a call")
             attempt("end a span", self.services.emitter.end, self._finished(), self.span, self.parent_context, None)
+        if response.results:
+            from .results import record_results
+
+            record_results(self, response.results)
 
     def _needs_estimate(self) -> bool:
         estimator, response = self.services.estimator, self.response
@@ -281,7 +288,10 @@ class CallState:
             attempt("estimate the tokens of a call", self._estimate, at_exit)
         self.output_text = None
         if services.budgets is not None and self.reservation is None:
-            self.reservation = attempt("find the budgets of a call", services.budgets.count, self.start)
+            try:
+                self.reservation = services.budgets.count(self.start)
+            except Exception:
+                log_internal_error("find the budgets of a call")
         call = self._finished()
         for observer in services.observers:
             try:
@@ -290,7 +300,10 @@ class CallState:
                 log_internal_error("notify an observer of a call")
         if services.keep_body is not None:
             attempt("keep the request body of a call", self._keep_body, services.keep_body, call)
-        attempt("end a span", services.emitter.end, call, self.span, self.parent_context, end_time)
+        try:
+            services.emitter.end(call, self.span, self.parent_context, end_time)
+        except Exception:
+            log_internal_error("end a span")
         # Drop references: tracebacks may keep this call alive after its end.
         self.body = self.content = self.error = self.http_response = self.parent_context = self.span_context = None
         if self.start.joined_span is None:

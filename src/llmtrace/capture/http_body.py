@@ -176,12 +176,14 @@ class JsonBodyReader:
             if len(self._data) > _MAX_BODY_BYTES:
                 self._data = None
 
-    def on_exhausted(self) -> None:
-        """Parse the body and end the call."""
-        response = Response()
+    def on_exhausted(self, *, truncated: bool = False) -> None:
+        """Parse the body and end the call. The body is ``truncated`` if the server announced more bytes."""
+        response, data, self._data = Response(), self._data, None
         try:
-            if self._data:
-                response = self._call.read_response(json.loads(self._data))
+            if truncated:
+                response = Response(failed=True, error="truncated")
+            elif data:
+                response = self._call.read_response(json.loads(data))
         except (ValueError, RecursionError):
             pass
         except Exception:

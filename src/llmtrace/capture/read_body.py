@@ -10,7 +10,6 @@ from typing import Any
 from .._compat.http_clients import headers_of
 from .._compat.wrapt import ObjectProxy
 from .._errors import log_internal_error
-from ..model import Response
 from .call import CallState
 from .http_body import JsonBodyReader, observe_body
 from .stream import notify
@@ -21,9 +20,7 @@ _READS = frozenset({"read", "read1", "readany", "readexactly", "readinto", "read
 
 def observe_reads(call: CallState, body: Any) -> None:
     """End ``call`` when the caller has read ``body``, a ``StreamingBody`` of botocore or aiobotocore."""
-    raw = getattr(body, "_raw_stream", None)
-    if raw is None:  # older releases of aiobotocore wrap the response
-        raw = body.__wrapped__
+    raw = body._raw_stream if hasattr(body, "_raw_stream") else body.__wrapped__  # an older release of aiobotocore
     if hasattr(raw, "aiter_raw"):
         observe_body(call, raw)
     elif hasattr(raw, "content"):
@@ -37,12 +34,9 @@ class _ObservedFile(ObjectProxy):
 
     def __init__(self, wrapped: Any, call: CallState) -> None:
         super().__init__(wrapped)
-        self._self_call = call
         self._self_reader = JsonBodyReader(call, bytes)
         length = str((headers_of(call.http_response) or {}).get("content-length", ""))
-        self._self_missing = int(length) if length.isdecimal() and length.isascii() else -1
-        """Number of bytes to come, negative if the server does not announce it."""
-        self._self_done = False
+        self._self_missing_bytes = int(length) if length.isdecimal() and length.isascii() else -1  # not announced
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.__wrapped__, name)
@@ -83,18 +77,13 @@ class _ObservedFile(ObjectProxy):
         return data
 
     def _self_observe(self, data: Any, name: str, args: Any, kwargs: Any) -> None:
-        if self._self_done:
-            return
         try:
             amount = next(iter((*args, *kwargs.values())), None) if name in ("read", "readlines") else 1
             read = memoryview(args[0])[:data] if name == "readinto" else b"".join(data) if name == "readlines" else data
             self._self_reader.feed(bytes(read))
-            self._self_missing -= len(read)
+            self._self_missing_bytes -= len(read)
             last = amount is None or amount < 0 or (not data and amount != 0)
-            self._self_done = last or self._self_missing == 0
-            if self._self_done and self._self_missing > 0:
-                self._self_call.end(Response(failed=True, error="truncated"))
-            elif self._self_done:
-                self._self_reader.on_exhausted()
+            if last or self._self_missing_bytes == 0:
+                self._self_reader.on_exhausted(truncated=self._self_missing_bytes > 0)
         except Exception:
             log_internal_error("read a body")

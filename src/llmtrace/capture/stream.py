@@ -24,6 +24,7 @@ from ..model.wire_format import Accumulator
 from . import worker
 from .call import CallState
 from .failure import error_event
+from .results import record_results
 from .services import CallServices
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class StreamObserver:
     finished: bool = False
 
     def __post_init__(self) -> None:
-        self._add = self._accumulator.add
+        self._add = self._accumulator.add if self._call.start.wire_format.results is None else self._add_with_results
         self._output_text = self._call.make_text_buffer()
         if self._call.start.joined_span is not None:
             self._call.services.emitter.before_end(self._call.span, weakref.WeakMethod(self.on_joined_span_end))
@@ -105,6 +106,12 @@ class StreamObserver:
                     output_text.add(chunk)
         except Exception:
             log_internal_error("read a chunk")
+
+    def _add_with_results(self, chunk: Any) -> bool | str:
+        content = self._accumulator.add(chunk)
+        accumulator: Any = getattr(self._accumulator, "counts", self._accumulator)
+        record_results(self._call, accumulator.take_results())
+        return content
 
     @property
     def chunks(self) -> int:

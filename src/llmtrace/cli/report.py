@@ -14,6 +14,7 @@ from ..report.aggregate import Aggregate, Report, report
 from ..report.select import QueryError, Selection, dimensions, selection
 from .terminal import console, echo, echo_json, open_store, progress, selection_options
 
+_NO_CALLS = "no calls match: widen --since or --where; llmtrace store shows what is stored"
 _HELP = """
 Show cost and latency by feature, model, user or prompt.
 
@@ -33,23 +34,14 @@ llmtrace report --by version --where prompt=answer --html report.html
 @click.option("--csv", "as_csv", is_flag=True, help="Print all figures as CSV.")
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page with charts.")
 @selection_options
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
-    by: str,
-    top: int,
-    as_json: bool,
-    as_csv: bool,
-    page: Path | None,
-    store: str | None,
-    **window: Any,
+    by: str, top: int, as_json: bool, as_csv: bool, page: Path | None, store: str | None, **window: Any
 ) -> None:
     """Print a report, or write it as a page."""
     by_names = dimensions([by])
     chosen = selection(**window)
     if page is not None:
-        ctx.exit(_page(page, store, chosen, by_names))
+        return _page(page, store, chosen, by_names)
     all_rows = as_json or as_csv
     with open_store(store) as connection, progress("Reading the store"):
         result = report(connection, chosen, by_names, top=0 if all_rows else top)
@@ -58,14 +50,9 @@ def command(
     elif as_csv:
         _csv(_rows(result, by_names), by_names, result.total)
     elif not result.rows:
-        ctx.exit(_nothing())
+        raise QueryError(_NO_CALLS)
     else:
         _print(result, by_names)
-
-
-def _nothing() -> int:
-    echo("llmtrace: no calls match: widen --since or --where; llmtrace store shows what is stored", file=sys.stderr)
-    return 2
 
 
 def _rows(result: Report, by: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -91,16 +78,15 @@ def _print(result: Report, by: tuple[str, ...]) -> None:
         out.print(note, style="dim", soft_wrap=False)
 
 
-def _page(page: Path, store: str | None, chosen: Selection, by: tuple[str, ...]) -> int:
+def _page(page: Path, store: str | None, chosen: Selection, by: tuple[str, ...]) -> None:
     from ..report.html import render
 
     with open_store(store) as connection, progress("Reading the store"):
         text = render(connection, chosen, by)
     if text is None:
-        return _nothing()
+        raise QueryError(_NO_CALLS)
     try:
         page.write_text(text, encoding="utf-8")
     except OSError as error:
         raise QueryError(f"cannot write {page}: {error.strerror}") from error
     echo(f"wrote {page.resolve().as_uri()}")
-    return 0

@@ -15,7 +15,7 @@ from ..export.phoenix import phoenix_transport
 from ..export.routes import Routes, spool_folder, transport
 from ..export.signals import SIGNALS
 from ..export.spool.inventory import UNITS, SpoolEntry, drain, purge, survey
-from ..export.stats import read_losses
+from ..export.stats import format_items, read_losses
 from ..report import formatting
 from .terminal import Amount, echo, usage_error
 
@@ -57,23 +57,19 @@ def describe(folder: Path, settings: Settings) -> Iterator[str]:
             yield f"  {_line(entry)}"
     for unit in UNITS:
         for reason, items in sorted(read_losses(folder, unit).items()):
-            yield f"  lost: {items} {_unit(items, unit)} ({reason})"
+            yield f"  lost: {format_items(items, unit)} ({reason})"
 
 
 def _amounts(counts: Counter[str]) -> str:
-    return ", ".join(f"{items} {_unit(items, unit)}" for unit, items in counts.items() if items) or "0 spans"
-
-
-def _unit(items: int, unit: str) -> str:
-    return unit.removesuffix("s") if items == 1 else unit
+    return ", ".join(format_items(items, unit) for unit, items in counts.items() if items) or "0 spans"
 
 
 def _line(entry: SpoolEntry) -> str:
     endpoint = "unknown" if entry.destination is None else entry.destination.endpoint
     owner = "held by a running process" if entry.held else "left behind"
     requests = formatting.counted(entry.requests, "request")
-    amount = f"{entry.items:>8} {_unit(entry.items, entry.unit)}"
-    return f"{amount}  {requests:>15}  {_age(entry.since):>6}  {owner}  {endpoint}"
+    unit = entry.unit.removesuffix("s") if entry.items == 1 else entry.unit
+    return f"{entry.items:>8} {unit}  {requests:>15}  {_age(entry.since):>6}  {owner}  {endpoint}"
 
 
 def _age(since: float) -> str:
@@ -94,7 +90,7 @@ def _drain(folder: Path, settings: Settings, timeout: float) -> int:
         for otlp in transports:
             counts = drain(folder, otlp, settings.spool_max_mb << 20, timeout).counts()
             lost = "".join(f", lost {items} ({reason})" for reason, items in counts.dropped.items())
-            echo(f"sent {counts.exported} {_unit(counts.exported, counts.unit)}{lost}")
+            echo(f"sent {format_items(counts.exported, counts.unit)}{lost}")
     except ConfigError as error:
         return usage_error(f"llmtrace spool: {error}")
     left = [entry for entry in survey(folder) if entry.items and not entry.held]

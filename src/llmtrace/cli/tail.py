@@ -66,7 +66,9 @@ def _print(out: Console, span: StoredSpan) -> None:
         tokens, name_width = "", name_width + len(tokens)  # drop the tokens: figures are never cut
     name_width = max(4, min(28, name_width))
     line = Text(f"{ended_at:%H:%M:%S} ", style="dim")
-    line.append(f"{_cut(formatting.plain(span.name), name_width)} ", style="red" if span.status == "ERROR" else "")
+    name = Text(formatting.plain(span.name), style="red" if span.status == "ERROR" else "")
+    name.truncate(name_width, overflow="ellipsis", pad=True)
+    line.append_text(name).append(" ")
     line.append(f"{duration:>6}{tokens} {'-' if cost is None else formatting.money(cost / 1e12):>9}")
     feature = [str(span.attributes[names.FEATURE])] if names.FEATURE in span.attributes else []
     notes = formatting.plain(" · ".join([*feature, *notes_on(span)]))
@@ -74,9 +76,3 @@ def _print(out: Console, span: StoredSpan) -> None:
         line.append(f" {notes}", style="dim")
         line.truncate(out.width, overflow="ellipsis")
     out.print(line)
-
-
-def _cut(text: str, width: int) -> str:
-    shown = Text(text)
-    shown.truncate(width, overflow="ellipsis", pad=True)
-    return shown.plain

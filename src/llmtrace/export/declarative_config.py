@@ -24,22 +24,22 @@ def load_providers() -> dict[Signal, Any] | None:
     if not file:
         return None
     try:
-        make = load_makers()
+        load_file, make_resource, make_tracers, make_meters, make_loggers = load_makers()
     except ImportError as error:
         raise ConfigError(
             f"OTEL_CONFIG_FILE={file!r} needs the package opentelemetry-configuration ({error})"
         ) from error
     try:
-        config = make.load_file(file)
+        config = load_file(file)
         if config.disabled:
             return {TRACES: trace.NoOpTracerProvider()}
-        resource = make.resource(config.resource)
+        resource = make_resource(config.resource)
         limits = config.attribute_limits
-        providers: dict[Signal, Any] = {TRACES: make.tracer_provider(config.tracer_provider, resource, limits)}
+        providers: dict[Signal, Any] = {TRACES: make_tracers(config.tracer_provider, resource, limits)}
         if config.meter_provider is not None:
-            providers[METRICS] = make.meter_provider(config.meter_provider, resource)
+            providers[METRICS] = make_meters(config.meter_provider, resource)
         if config.logger_provider is not None:
-            providers[LOGS] = make.logger_provider(config.logger_provider, resource, limits)
+            providers[LOGS] = make_loggers(config.logger_provider, resource, limits)
     except Exception as error:
         raise ConfigError(f"OTEL_CONFIG_FILE={file!r} is not accepted: {error}") from error
     return providers

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,10 +131,10 @@ class ExportStats:
             self._remaining_logged.add(action)
         parts = []
         if on_disk:
-            waiting = _counted(on_disk, self.unit)
+            waiting = format_items(on_disk, self.unit)
             parts.append(f"{waiting} kept in {self.folder}, to be sent by this or the next process")
         if in_memory:
-            parts.append(f"{_counted(in_memory, self.unit)} kept in memory only, lost if the process ends")
+            parts.append(f"{format_items(in_memory, self.unit)} kept in memory only, lost if the process ends")
         _log.warning("llmtrace: %s timed out: %s", action, "; ".join(parts))
 
     def log_losses(self, *, now: bool = False) -> None:
@@ -148,13 +147,14 @@ class ExportStats:
         for (unit, reason), items in unreported.items():
             detail = self._details.get(reason)
             suffix = f"; last response: {detail}" if detail and reason == "refused" else f": {detail}" if detail else ""
-            lost = _counted(items, unit)
+            lost = format_items(items, unit)
             _log.warning("llmtrace lost %s: %s (%s)%s", lost, _REASONS.get(reason, reason), reason, suffix)
         if self.folder is not None:
             _append_losses(self.folder, unreported)
 
 
-def _counted(items: int, unit: str) -> str:
+def format_items(items: int, unit: str) -> str:
+    """Return a number of items with the name of its unit: ``1 span``, ``2 spans``."""
     return f"{items} {unit.removesuffix('s') if items == 1 else unit}"
 
 
@@ -179,20 +179,12 @@ def read_losses(folder: Path, unit: str = "spans") -> Counter[str]:
     """Return the number of lost items by reason, as recorded by the processes that used ``folder``."""
     losses: Counter[str] = Counter()
     for path in (folder / LOSSES, (folder / LOSSES).with_suffix(".1.jsonl")):
-        for entry in _losses_in(path):
-            reason, items = entry.get("reason"), entry.get("items")
-            if entry.get("unit") == unit and isinstance(reason, str) and isinstance(items, int):
-                losses[reason] += items
+        lines: list[str] = []
+        with suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, OverflowError):  # cut off by a crash, or not ours
+                entry = json.loads(line)
+                if entry["unit"] == unit:
+                    losses[str(entry["reason"])] += int(entry["items"])
     return losses
-
-
-def _losses_in(path: Path) -> Iterator[dict[str, object]]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        with suppress(ValueError):
-            entry = json.loads(line)
-            if isinstance(entry, dict):
-                yield entry

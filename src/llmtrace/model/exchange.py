@@ -22,6 +22,7 @@ class Request:
     """Properties of a request that are recorded."""
 
     operation: str
+    """Name of the operation. Empty if the request starts no work of a model, so that it is not traced."""
     model: str | None = None
     stream: bool = False
     params: dict[str, Any] = field(default_factory=dict)
@@ -76,6 +77,8 @@ class Response:
     """Usage billed in addition to ``usage``: pairs of model (``None`` for this one) and counts."""
     server_times: Mapping[str, float] | None = None
     """Seconds that the server reports, by stage: ``queue``, ``load``, ``prompt``, ``completion`` and ``total``."""
+    results: tuple[Any, ...] = ()
+    """Results inside the response, each of which is a call of its own, once per process."""
     documents: tuple[Document, ...] = ()
     """Documents that a reranker kept, best first. The id is the position in the request."""
     fingerprint: str | None = None

@@ -19,6 +19,7 @@ class Accumulator(Protocol):
     """Accumulator that folds the chunks of one stream into a response.
 
     The optional attribute ``skips_text`` is true once further chunks that hold only text add nothing to the response.
+    If its format has ``results``, the method ``take_results`` returns those that have come since it was last called.
     """
 
     def add(self, chunk: Any) -> bool | str:
@@ -59,5 +60,7 @@ class WireFormat:
     """Reader of the output texts, or ``None`` if tokens cannot be estimated from texts."""
     headers: HeaderReader | None = None
     """Reader of headers, if they report what a body may leave out."""
+    results: WireFormat | None = None
+    """Format of the results inside a response. Their requests have a ``response_id``."""
     api: str | None = None
     """SDK method, such as ``openai.chat.completions.create``, set by the registry of SDKs."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .._errors import attempt, log_internal_error
-from .._read import get
+from .._errors import log_internal_error
 from ..capture.call import CallState
 from ..capture.read_body import observe_reads
 from ..capture.services import CallServices
 from ..capture.stream import AsyncObservedIterator, ObservedIterator, StreamObserver, notify
-from ..context.retrieval import retrieval
 from . import _hooks
 from ._patches import Patches
-from .contract import Provider, SearchReaders
+from ._requests import RequestedSearch, call_hooks
+from .bedrock.invoke import parse_body, unwrap
+from .contract import Provider
 from .hosts import server_of
 
 
@@ -27,87 +27,59 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     """Install the hooks in ``module``, which is ``botocore.client``, and in aiobotocore when it is imported."""
     patches = Patches()
     hook = _BotocoreHook(provider, services, patches)
+    call, call_async = call_hooks(hook.begin, hook.settle)
 
-    def install(into: Patches, package: str, prefix: str, call: Any, iteration: str) -> None:
-        modules = sys.modules
-        into.wrap_in(modules.get(f"{package}.client"), f"{prefix}BaseClient", "_make_api_call", call)
-        into.wrap_in(modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
-        into.wrap_in(modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
+    def install(
+        package: str, prefix: str, api_call: Any, iteration: str, _: Any = None, into: Patches = patches
+    ) -> None:
+        into.wrap_in(sys.modules.get(f"{package}.client"), f"{prefix}BaseClient", "_make_api_call", api_call)
+        into.wrap_in(sys.modules.get(f"{package}.endpoint"), f"{prefix}Endpoint", "_needs_retry", hook.count_attempt)
+        into.wrap_in(sys.modules.get(f"{package}.eventstream"), f"{prefix}EventStream", iteration, hook.iterate)
 
-    def install_async(_: Any, part: Patches) -> None:
-        install(part, "aiobotocore", "Aio", hook.call_async, "__aiter__")
-
-    install(patches, "botocore", "", hook.call, "__iter__")
+    install("botocore", "", call, "__iter__")
     patches.wrap_in(sys.modules.get("botocore.eventstream"), "EventStream", "close", hook.close)
-    patches.when_imported("aiobotocore.client", install_async)
+    patches.when_imported("aiobotocore.client", partial(install, "aiobotocore", "Aio", call_async, "__aiter__"))
     return patches
 
 
+@dataclass(slots=True, eq=False)
 class _BotocoreHook:
     """The hooked functions. The observer of a stream lives as long as the caller's stream object."""
 
-    def __init__(self, provider: Provider, services: CallServices, patches: Patches) -> None:
-        self._provider = provider
-        self._services = services
-        self._patches = patches
-        self._endpoints = {service for service, _ in provider.routes}
-        self._observers: WeakKeyDictionary[Any, StreamObserver] = WeakKeyDictionary()
+    _provider: Provider
+    _services: CallServices
+    _patches: Patches
+    _observers: WeakKeyDictionary[Any, StreamObserver] = field(default_factory=WeakKeyDictionary)
 
-    def call(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call, search = self._begin(client, args, kwargs)
-        if call is None:
-            return wrapped(*args, **kwargs)
-        if search is None:
-            return _hooks.drive(call, self._settle, wrapped, args, kwargs)
-        with call as block:
-            result = wrapped(*args, **kwargs)
-            block.add(attempt("read the documents of a search", _documents, search, result) or [])
-        return result
-
-    async def call_async(self, wrapped: Any, client: Any, args: Any, kwargs: Any) -> Any:
-        call, search = self._begin(client, args, kwargs)
-        if call is None:
-            return await wrapped(*args, **kwargs)
-        if search is None:
-            return await _hooks.drive_async(call, self._settle, wrapped, args, kwargs)
-        with call as block:
-            result = await wrapped(*args, **kwargs)
-            block.add(attempt("read the documents of a search", _documents, search, result) or [])
-        return result
-
-    def _begin(self, client: Any, args: Any, kwargs: Any) -> tuple[Any, SearchReaders | None]:
-        """Return the call, or the block of a search and its readers; ``None`` if the operation is not traced."""
+    def begin(self, client: Any, args: Any, kwargs: Any) -> CallState | RequestedSearch | None:
+        """Return the call or the search of an operation, or ``None`` if it is not traced. Never raises."""
         try:
             arguments = dict(zip(("operation_name", "api_params"), args, strict=False)) | kwargs
             operation, body = arguments["operation_name"], arguments["api_params"]
-            model = client.meta.service_model
+            model, provider = client.meta.service_model, self._provider
             route = model.service_name, operation
             if not self._patches.active:
-                return None, None
-            if (search := self._provider.searches.get(route)) is not None:
-                source, query, top_k = search.request(body)
-                return retrieval(source, query=query, top_k=top_k), search
-            if (wire_format := self._provider.routes.get(route)) is None:
-                return None, None
-            body = _with_parsed_body(body)
+                return None
+            if (search := provider.searches.get(route)) is not None:
+                return RequestedSearch(search, body)
+            if (wire_format := provider.routes.get(route)) is None:
+                return None
+            body = parse_body(body)
             request = wire_format.request(body)
-            if model.operation_model(operation).has_event_stream_output:
-                request = replace(request, stream=True)
-            provider, server = self._provider, server_of(client.meta.endpoint_url)
-            vendor = provider.default_provider
-            return _hooks.begin(self._services, provider, wire_format, request, vendor, server, body), None
+            request.stream = request.stream or model.operation_model(operation).has_event_stream_output
+            server = server_of(client.meta.endpoint_url)
+            return _hooks.begin(self._services, provider, wire_format, request, provider.default_provider, server, body)
         except Exception:
             log_internal_error("begin a call")
-            return None, None
+            return None
 
     def count_attempt(self, wrapped: Any, endpoint: Any, args: Any, kwargs: Any) -> Any:
         """Record an attempt, after which botocore decides whether to retry."""
-        call = _hooks.current_call()
+        call, service = _hooks.current_call(), getattr(endpoint, "_endpoint_prefix", None)
         # Credentials may be fetched from another service inside a call.
-        if call is not None and getattr(endpoint, "_endpoint_prefix", None) in self._endpoints:
+        if call is not None and any(service == traced for traced, _ in self._provider.routes):
             try:
-                arguments: list[Any] = [*args, *kwargs.values()]
-                attempts, _, request, success, error = arguments
+                attempts, _, request, success, error = list(args) + list(kwargs.values())
                 call.retries = attempts - 1
                 _hooks.record_failed_attempt(call, error)
                 if success is not None and success[0].status_code < 300:
@@ -117,12 +89,12 @@ class _BotocoreHook:
                 log_internal_error("record an attempt")
         return wrapped(*args, **kwargs)
 
-    def _settle(self, call: CallState, result: Any) -> None:
+    def settle(self, call: CallState, result: Any) -> None:
         for name, value in result.items():
             if hasattr(value, "_event_generator"):
                 self._observers[value] = observer = StreamObserver(call, call.make_accumulator())
-                if name == "body" and self._provider.unwrap is not None:
-                    observer.unwrap(self._provider.unwrap)
+                if name == "body":
+                    observer.unwrap(unwrap)
                 return
             if hasattr(value, "read"):
                 observe_reads(call, value)
@@ -139,21 +111,6 @@ class _BotocoreHook:
         if (observer := self._observers.get(stream)) is not None:
             notify(observer.on_close)
         return wrapped(*args, **kwargs)
-
-
-def _with_parsed_body(api_params: Any) -> Any:
-    """Return the parameters with the parsed JSON of ``body``. A body to be read from a file is left to botocore."""
-    body = get(api_params, "body")
-    if not isinstance(body, (str, bytes, bytearray)):
-        return api_params
-    try:
-        return {**api_params, "body": json.loads(body)}
-    except (ValueError, RecursionError):
-        return {**api_params, "body": None}
-
-
-def _documents(search: SearchReaders, result: Any) -> list[Any]:
-    return list(search.documents(result))
 
 
 # Generators, as without llmtrace.

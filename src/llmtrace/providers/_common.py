@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from .._read import get_count, get_text
@@ -22,3 +23,11 @@ def read_count(response: Any) -> Response:
 
 def no_content(_: Any) -> RequestContent:
     return RequestContent()
+
+
+def remember(entries: dict[str, Any], key: str, value: Any, limit: int) -> None:
+    """Set a value in a dictionary of at most ``limit`` entries, from which the oldest are removed."""
+    entries[key] = value
+    while len(entries) > limit:
+        with suppress(RuntimeError, StopIteration):  # another thread changes it between the two steps
+            entries.pop(next(iter(entries)), None)

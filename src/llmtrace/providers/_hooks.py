@@ -214,7 +214,11 @@ def end_without_response(call: CallState) -> None:
 
 def current_call() -> CallState | None:
     """Return the call whose request an SDK is processing in this thread or task."""
-    call = attempt("find the current call", context_state.current_call)
+    try:
+        call = context_state.current_call()
+    except Exception:
+        log_internal_error("find the current call")
+        return None
     return call if isinstance(call, CallState) else None
 
 

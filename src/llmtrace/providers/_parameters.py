@@ -16,12 +16,16 @@ _NOT_PARAMETERS = frozenset(
         "responseSchema", "responseJsonSchema", "response_schema", "description", "grammar", "negative_prompt",
         "image_url", "reference_images", "url", "speculation", "texts", "inputs", "message", "chat_history",
         "preamble", "connectors", "guidelines", "template", "body", "inputText", "promptVariables", "sessionState",
-        "retrieveAndGenerateConfiguration",
+        "retrieveAndGenerateConfiguration", "queries", "sources", "instruction", "actionGroups", "collaborators",
+        "collaboratorConfigurations", "knowledgeBases", "customOrchestration", "inlineSessionState",
+        "promptCreationConfigurations", "promptOverrideConfiguration", "events", "environment",
         "properties", "required", "enum", "$defs",  # of a schema
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
         "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId", "userContext",
+        "vault_ids",
         # recorded by other attributes
+        "foundationModel", "rerankingConfiguration",
         "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",
         "generation_config", "parameters", "_url", "_query", "config",
     }

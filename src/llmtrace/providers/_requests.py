@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 from .._errors import log_internal_error
@@ -14,9 +14,10 @@ from ..capture.http_body import observe_body
 from ..capture.services import CallServices
 from ..capture.stream import AsyncObservedIterator, ObservedIterator, StreamObserver, notify
 from ..context import state as context_state
+from ..context.retrieval import retrieval
 from ..model import Response
 from . import _hooks
-from .contract import Provider, fetched_id
+from .contract import Provider, SearchReaders, fetched_id
 from .hosts import provider_of, server_of
 
 _END = object()
@@ -65,8 +66,36 @@ def open_call(  # noqa: PLR0913 - one argument for each part of a request
         return None
 
 
+class RequestedSearch:
+    """A search that a request makes. It calls no model."""
+
+    def __init__(self, readers: SearchReaders, body: Any) -> None:
+        source, query, top_k = readers.request(body)
+        self._block = retrieval(source, query=query, top_k=top_k)
+        self._documents = readers.documents
+
+    def run(self, wrapped: Any, args: Any, kwargs: Any) -> Any:
+        """Call ``wrapped`` inside a retrieval, and record the documents of its result."""
+        with self._block as search:
+            result = wrapped(*args, **kwargs)
+            search.add(self._read(result))
+        return result
+
+    async def run_async(self, wrapped: Any, args: Any, kwargs: Any) -> Any:
+        """Await ``wrapped`` inside a retrieval, and record the documents of its result."""
+        with self._block as search:
+            result = await wrapped(*args, **kwargs)
+            search.add(self._read(result))
+        return result
+
+    def _read(self, result: Any) -> Iterator[object]:
+        yield from self._documents(result)
+
+
 def call_hooks(
-    begin: Callable[[Any, Any, Any], CallState | None], settle: _hooks.Settle, prepare: Prepare | None = None
+    begin: Callable[[Any, Any, Any], CallState | RequestedSearch | None],
+    settle: _hooks.Settle,
+    prepare: Prepare | None = None,
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the hooks of a function that sends a request, and of its asynchronous twin.
 
@@ -77,6 +106,8 @@ def call_hooks(
         call = begin(instance, args, kwargs)
         if call is None:
             return wrapped(*args, **kwargs)
+        if isinstance(call, RequestedSearch):
+            return call.run(wrapped, args, kwargs)
         if prepare is not None:
             args, kwargs = prepare(call, args, kwargs)
         return _hooks.drive(call, settle, wrapped, args, kwargs)
@@ -85,6 +116,8 @@ def call_hooks(
         call = begin(instance, args, kwargs)
         if call is None:
             return await wrapped(*args, **kwargs)
+        if isinstance(call, RequestedSearch):
+            return await call.run_async(wrapped, args, kwargs)
         if prepare is not None:
             args, kwargs = prepare(call, args, kwargs)
         return await _hooks.drive_async(call, settle, wrapped, args, kwargs)

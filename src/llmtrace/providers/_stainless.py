@@ -126,6 +126,8 @@ def _call_factory(
                 return None
             body = _body(options)
             request = wire_format.request(options.params if body is None else body)
+            if not request.operation:
+                return None
             request.stream = kwargs.get("stream") is True
             if request.operation == FETCH:
                 request.response_id = fetched_id(url)

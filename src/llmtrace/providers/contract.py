@@ -123,8 +123,11 @@ def named(prefix: str, routes: Mapping[tuple[str, str], tuple[str, WireFormat]])
 
 
 def fetched_id(url: str) -> str:
-    """Return the id of the object that a request fetches or cancels."""
-    return url.partition("?")[0].removesuffix("/cancel").rpartition("/")[2]
+    """Return the id of the object that a request fetches or cancels, or whose parts it lists."""
+    path = url.partition("?")[0]
+    for ending in ("/cancel", "/events", "/turns"):
+        path = path.removesuffix(ending)
+    return path.rpartition("/")[2]
 
 
 def hook_in(name: str) -> Hook:

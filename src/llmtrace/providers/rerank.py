@@ -15,6 +15,7 @@ from ._usage import Reported
 __all__ = ["RERANK", "read_ranking"]
 
 _MAX_DOCUMENTS = 100
+_SCORES = ("relevance_score", "relevanceScore")
 
 
 def read_request(body: Any) -> Request:
@@ -31,7 +32,7 @@ def read_response(response: Any) -> Response:
 def read_ranking(response: Any) -> tuple[Document, ...]:
     """Return the documents that were kept, with their scores. Voyage calls the list ``data``."""
     return tuple(
-        Document(str(index), get_number(item, "relevance_score"))
+        Document(str(index), next((score for name in _SCORES if (score := get_number(item, name)) is not None), None))
         for name in ("results", "data")
         for item in islice(iter_list(response, name), _MAX_DOCUMENTS)
         if (index := get_count(item, "index")) is not None

@@ -69,7 +69,8 @@ def waterfall(trace: TraceRow, spans: Sequence[StoredSpan], *, width: int = 80) 
         name = Text(node.branch, style="dim") + Text(
             formatting.plain(span.name), style="red" if span.status == "ERROR" else ""
         )
-        drawn = Text(_bar(span, first, total, bar) if bar else "", style=_colour(span))
+        colour = "red" if span.status == "ERROR" else "cyan" if is_call(span) else "blue"
+        drawn = Text(_bar(span, first, total, bar) if bar else "", style=colour)
         lines.append(_row(name, drawn, _cells(span), name_width, bar, cells))
         for note in _note_lines(span, width - len(node.below) - 2):
             lines.append(Text(f"{node.below}  {formatting.plain(note)}", style="dim"))
@@ -179,12 +180,6 @@ def _tags(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in attributes.items():
         if name.startswith(names.TAG):
             yield name.removeprefix(names.TAG), str(value)
-
-
-def _colour(span: StoredSpan) -> str:
-    if span.status == "ERROR":
-        return "red"
-    return "cyan" if is_call(span) else "blue"
 
 
 def _bar(span: StoredSpan, first: int, total: int, width: int) -> str:

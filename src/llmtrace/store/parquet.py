@@ -18,8 +18,11 @@ _TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning", "estimat
 _MONEY = ("cost", "estimated_cost")
 _FLAGS = ("streamed", "approximate", "pinned")
 _QUERY = f"""
-SELECT s.id, t.trace, s.span, s.parent, s.started, s.duration, s.body, r.json, c.first_token,
-    {", ".join(f"c.{name}" for name in (*_TOKENS, *_MONEY))}, u.text, n.text, l.text,
+SELECT s.body, lower(hex(t.trace)) AS trace_id, lower(hex(s.span)) AS span_id,
+    CASE WHEN s.parent IS NOT NULL THEN lower(hex(s.parent)) END AS parent_id,
+    s.started AS started_at, s.duration / 1e6 AS seconds, c.first_token / 1e6 AS time_to_first_token,
+    {", ".join(f"c.{name}" for name in (*_TOKENS, *_MONEY))},
+    u.text AS user, n.text AS session, l.text AS labels, r.json AS resource,
     {", ".join(f"d.{name}" for name in DIMENSION_COLUMNS)}
 FROM spans s JOIN traces t ON t.id = s.trace JOIN resources r ON r.id = s.resource
 LEFT JOIN calls c ON c.dimensions = s.{{key}} AND c.started = s.started AND c.span = s.id
@@ -52,11 +55,16 @@ def write_parquet(
     (version,) = store.execute("PRAGMA user_version").fetchone()
     query = _QUERY.format(key="dimensions" if version >= 3 else "facts")
     rows = store.execute(query, window)
+    names = [name for name, *_ in rows.description]
     count = 0
     try:
         with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
             while batch := rows.fetchmany(_BATCH_ROWS):
-                writer.write_table(pyarrow.Table.from_pylist(list(map(_row, batch)), schema=schema))
+                writer.write_table(
+                    pyarrow.Table.from_pylist(
+                        [_row(dict(zip(names, row, strict=True))) for row in batch], schema=schema
+                    )
+                )
                 count += len(batch)
                 on_progress(count)
     except OSError as error:
@@ -76,34 +84,17 @@ def _schema(arrow: Any) -> Any:
     return arrow.schema([*fields, ("attributes", text), ("events", text), ("resource", text)])
 
 
-def _row(row: tuple[Any, ...]) -> dict[str, Any]:
-    _, trace, span, parent, started, duration, body, resource, first_token, *rest = row
-    content = unpack(body)
-    tokens, money = rest[: len(_TOKENS)], rest[len(_TOKENS) : len(_TOKENS) + len(_MONEY)]
-    user, session, labels, *dimensions = rest[len(_TOKENS) + len(_MONEY) :]
-    return {
-        "trace_id": trace.hex(),
-        "span_id": span.hex(),
-        "parent_id": None if parent is None else parent.hex(),
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    content = unpack(row.pop("body"))
+    for name in _MONEY:
+        amount = row.pop(name)
+        row[f"{name}_usd"] = None if amount is None else from_pico(amount)
+    for name in _FLAGS:
+        row[name] = None if row[name] is None else bool(row[name])
+    return row | {
         "name": content["name"],
         "kind": content["kind"],
         "status": content.get("status", ("UNSET",))[0],
-        "started_at": started,
-        "seconds": duration / 1e6,
-        "time_to_first_token": None if first_token is None else first_token / 1e6,
-        **dict(zip(_TOKENS, tokens, strict=True)),
-        **{
-            f"{name}_usd": None if amount is None else from_pico(amount)
-            for name, amount in zip(_MONEY, money, strict=True)
-        },
-        "user": user,
-        "session": session,
-        "labels": labels,
-        **{
-            name: (None if value is None else bool(value)) if name in _FLAGS else value
-            for name, value in zip(DIMENSION_COLUMNS, dimensions, strict=True)
-        },
         "attributes": json.dumps(content["attributes"], ensure_ascii=False),
         "events": json.dumps(content["events"], ensure_ascii=False) if "events" in content else None,
-        "resource": resource,
     }

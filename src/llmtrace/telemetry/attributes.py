@@ -48,21 +48,23 @@ def describe_request(call: FinishedCall, options: SpanEmitter, into: Attributes)
             into[_SPECIAL_PARAMETERS.get(key) or names.REQUEST + key] = typed
     if request.vendor_params and "parameters" not in options.content.hidden:
         into[names.REQUEST_PARAMETERS] = dumps(request.vendor_params)
-    values = {
-        names.REQUEST_STREAM: request.stream or None,
-        names.OUTPUT_TYPE: request.output_type,
-        names.PREVIOUS_RESPONSE: request.previous_response_id,
-        names.CONVERSATION: request.conversation_id,
-        names.AGENT_ID: request.agent_id,
-        names.GUARDRAIL: request.guardrail_id,
-        names.KNOWLEDGE_BASE: request.knowledge_base_id,
-        names.BATCH_ID: request.batch_id,
-        names.BATCH_CUSTOM_ID: request.custom_id,
-        names.API: call.wire_format.api,
-        names.RERANK_MODEL: request.model if request.operation == "rerank" else None,
-        names.MODEL_PINNED: None if request.model is None else is_pinned(request.model),
-    }
-    put(into, values)
+    if request.stream:
+        into[names.REQUEST_STREAM] = True
+    for name, value in (
+        (names.OUTPUT_TYPE, request.output_type),
+        (names.PREVIOUS_RESPONSE, request.previous_response_id),
+        (names.CONVERSATION, request.conversation_id),
+        (names.AGENT_ID, request.agent_id),
+        (names.GUARDRAIL, request.guardrail_id),
+        (names.KNOWLEDGE_BASE, request.knowledge_base_id),
+        (names.BATCH_ID, request.batch_id),
+        (names.BATCH_CUSTOM_ID, request.custom_id),
+        (names.API, call.wire_format.api),
+        (names.RERANK_MODEL, request.model if request.operation == "rerank" else None),
+        (names.MODEL_PINNED, None if request.model is None else is_pinned(request.model)),
+    ):
+        if value is not None:
+            into[name] = value
     if request.api_type is not None:
         if call.provider in _OPENAI_PROVIDERS:
             into[names.OPENAI_API_TYPE] = request.api_type
@@ -106,18 +108,22 @@ def describe_stream(call: FinishedCall, options: SpanEmitter, into: Attributes) 
 def describe_response(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add what the provider returned, and mark a call that the model declined or that a content filter stopped."""
     request, response = call.request, call.response
-    values = {
-        names.RESPONSE_ID: response.id or request.response_id,
-        names.RESPONSE_MODEL: label_of(response.model),
-        names.CONVERSATION: response.conversation_id,
-        names.COUNTED_TOKENS: response.counted_tokens,
-        names.OPENAI_FINGERPRINT: response.fingerprint,
-        names.ERROR_CODE: label_of(response.error),
-        names.COMPACTED: response.compacted or None,
-        names.RESPONSE_STATUS: response.status if request.operation == FETCH else None,
-        names.OPENAI_RESPONSE_TIER: None if request.api_type is None else response.service_tier,
-    }
-    put(into, values)
+    for name, value in (
+        (names.RESPONSE_ID, response.id or request.response_id),
+        (names.RESPONSE_MODEL, label_of(response.model)),
+        (names.CONVERSATION, response.conversation_id),
+        (names.COUNTED_TOKENS, response.counted_tokens),
+        (names.OPENAI_FINGERPRINT, response.fingerprint),
+        (names.ERROR_CODE, label_of(response.error)),
+    ):
+        if value is not None:
+            into[name] = value
+    if response.compacted:
+        into[names.COMPACTED] = True
+    if request.operation == FETCH and response.status is not None:
+        into[names.RESPONSE_STATUS] = response.status
+    if request.api_type is not None and response.service_tier is not None:
+        into[names.OPENAI_RESPONSE_TIER] = response.service_tier
     if response.dimensions is not None and request.operation == "embeddings":
         into.setdefault(names.DIMENSIONS, response.dimensions)
     reasons = response.normalized_finish_reasons
@@ -166,20 +172,16 @@ def describe_counts(call: FinishedCall, options: SpanEmitter, into: Attributes) 
 
 def describe_http(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:
     """Add retries, the request id and the remaining rate limits, as the response headers have them."""
+    if call.retries > 0:
+        into[names.RETRIES] = call.retries
     header = call.headers.get
+    if request_id := header("x-request-id") or header("request-id") or header("x-amzn-requestid"):
+        into[names.REQUEST_ID] = request_id
     requests = header("x-ratelimit-remaining-requests") or header("anthropic-ratelimit-requests-remaining")
     tokens = header("x-ratelimit-remaining-tokens") or header("anthropic-ratelimit-tokens-remaining")
-    values = {
-        names.RETRIES: call.retries if call.retries > 0 else None,
-        names.REQUEST_ID: header("x-request-id") or header("request-id") or header("x-amzn-requestid") or None,
-        names.REMAINING_REQUESTS: _count(requests) if requests else None,
-        names.REMAINING_TOKENS: _count(tokens) if tokens else None,
-    }
-    put(into, values)
-
-
-def _count(value: str) -> int | None:
-    return int(value) if value.isdecimal() and len(value) < 19 else None
+    for name, count in ((names.REMAINING_REQUESTS, requests), (names.REMAINING_TOKENS, tokens)):
+        if count and count.isdecimal() and len(count) < 19:
+            into[name] = int(count)
 
 
 def describe_outcome(call: FinishedCall, options: SpanEmitter, into: Attributes) -> None:

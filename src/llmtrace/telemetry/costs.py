@@ -36,15 +36,15 @@ def describe_cost(call: FinishedCall, options: SpanEmitter, into: dict[str, Attr
         # The flat name is a prefix of these, which some backends cannot store side by side.
         into[names.PROPOSED_COST], into[names.PROPOSED_CURRENCY] = total, "USD"
         into[names.PROPOSED_SOURCE] = "provider" if label.source == "provider" else "local"
-    values = {
-        names.COST_EXACT: priced.exact,
-        names.COST_SOURCE: label.source,
-        names.COST_MODEL: label.model,
-        names.COST_CATALOG: label.version,
-        names.COST_APPROXIMATE: priced.approximate or None,
-        names.COST_MISSING: priced.missing or None,
-    }
-    put(into, values)
+    into[names.COST_EXACT], into[names.COST_SOURCE] = priced.exact, label.source
+    if label.model is not None:
+        into[names.COST_MODEL] = label.model
+    if label.version is not None:
+        into[names.COST_CATALOG] = label.version
+    if priced.approximate:
+        into[names.COST_APPROXIMATE] = True
+    if priced.missing:
+        into[names.COST_MISSING] = priced.missing
     _describe_parts(priced.amounts, into)
 
 

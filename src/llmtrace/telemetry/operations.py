@@ -81,14 +81,16 @@ def describe_context(call: FinishedCall, options: SpanEmitter, into: Attributes)
 
 
 def _describe_tags(context: CallContext, into: Attributes) -> None:
-    values = {
-        names.FEATURE: context.feature,
-        names.USER: context.user,
-        names.SESSION: context.session,
-        names.TENANT: context.tenant,
-        names.TAGS: context.tags or None,
-    }
-    put(into, values)
+    for name, value in (
+        (names.FEATURE, context.feature),
+        (names.USER, context.user),
+        (names.SESSION, context.session),
+        (names.TENANT, context.tenant),
+    ):
+        if value is not None:
+            into[name] = value
+    if context.tags:
+        into[names.TAGS] = context.tags
     for key, item in context.metadata.items():
         into[names.TAG + key] = item
     if context.metadata or context.feature is not None:

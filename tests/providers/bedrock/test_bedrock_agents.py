@@ -14,6 +14,7 @@ from loopback import Loopback, json_answer
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.telemetry.names import operation_of
 
 AGENTS = "bedrock-agent-runtime"
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
@@ -71,6 +72,80 @@ async def test_content_of_an_agent(loopback: Loopback, content_spans: InMemorySp
     check_shapes(found)
     assert "secret question" in found["gen_ai.input.messages"]
     assert json.loads(found["gen_ai.output.messages"])[0]["parts"] == [{"type": "text", "content": "hé 漢字"}]
+
+
+@COLOURS
+async def test_agent_that_the_request_describes_is_one_span(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str
+) -> None:
+    """An inline agent has the usage of its model calls, like any other."""
+    loopback.will(events_answer([*TRACES, *TEXTS]))
+    request = {name: value for name, value in AGENT.items() if not name.startswith("agent")}
+    async with Side(colour, loopback.url, AGENTS) as side:
+        if not hasattr(side.client, "invoke_inline_agent"):
+            pytest.skip("this release has none")
+        instruction = "Answer each secret question about the sky in one short sentence."
+        base = {"knowledgeBaseId": "KB12345678", "description": "secret manuals"}
+        group = {
+            "actionGroupName": "weather",
+            "description": "secret weather",
+            "parentActionGroupSignature": "AMAZON.UserInput",
+        }
+        more = {"foundationModel": HAIKU, "instruction": instruction, "enableTrace": True}
+        more |= {"knowledgeBases": [base], "actionGroups": [group]}
+        await read(await side.call("invoke_inline_agent", **request, **more))
+    found = await only(spans)
+    assert found["gen_ai.operation.name"] == "invoke_agent"
+    assert found["gen_ai.request.model"] == HAIKU
+    assert found["gen_ai.conversation.id"] == "s1"
+    assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (1100, 60)
+    assert found["llmtrace.cost.approximate"] is True
+    assert "secret" not in str(found)
+
+
+RANKER = "arn:aws:bedrock:us-east-1::foundation-model/cohere.rerank-v3-5:0"
+RANKED = {
+    "queries": [{"type": "TEXT", "textQuery": {"text": "secret question"}}],
+    "sources": [
+        {"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": "first text"}}},
+        {"type": "INLINE", "inlineDocumentSource": {"type": "JSON", "jsonDocument": {"title": "second text"}}},
+    ],
+    "rerankingConfiguration": {
+        "type": "BEDROCK_RERANKING_MODEL",
+        "bedrockRerankingConfiguration": {"numberOfResults": 1, "modelConfiguration": {"modelArn": RANKER}},
+    },
+}
+
+
+async def rerank(loopback: Loopback, colour: str) -> Any:
+    loopback.will(json_answer({"results": [{"index": 1, "relevanceScore": 0.75}]}))
+    async with Side(colour, loopback.url, AGENTS) as side:
+        if not hasattr(side.client, "rerank"):
+            pytest.skip("this release has none")
+        return (await side.call("rerank", **RANKED))["results"]
+
+
+@COLOURS
+async def test_rerank_has_the_scores_and_no_cost(loopback: Loopback, spans: InMemorySpanExporter, colour: str) -> None:
+    """Bedrock bills each query and reports none."""
+    assert await rerank(loopback, colour) == [{"index": 1, "relevanceScore": 0.75}]
+    found = await only(spans)
+    assert operation_of(found) == "rerank"
+    assert found["gen_ai.request.model"] == RANKER
+    assert found["reranker.output_documents.0.document.score"] == 0.75
+    assert found["llmtrace.cost.unpriced_reason"] == "no_usage"
+    assert "llm.cost.total" not in found
+    assert "secret" not in str(found)
+
+
+@COLOURS
+async def test_content_of_a_rerank(loopback: Loopback, content_spans: InMemorySpanExporter, colour: str) -> None:
+    """With content on, the query and the texts are on the span."""
+    await rerank(loopback, colour)
+    found = str(await only(content_spans))
+    assert "secret question" in found
+    assert "first text" in found
+    assert "second text" in found
 
 
 RESULTS = [

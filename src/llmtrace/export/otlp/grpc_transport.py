@@ -45,11 +45,9 @@ class OtlpGrpcTransport:
         self._exporter: Any = None
 
     def _make_exporter(self) -> Any:
-        from grpc import Compression
-
         gzip = first_variable(self._signal.variables("COMPRESSION"))[1].lower() == "gzip"
         # Map the variable here: the exporter accepts only gzip, and raises on "none".
-        compression = Compression.Gzip if gzip else Compression.NoCompression
+        compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
         with usable_environment():
             return self._signal.exporter_class("grpc")(endpoint=self._endpoint, compression=compression)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,10 @@ from ...model.content_format import ContentFormat
 from ...model.wire_format import WireFormat
 from .._messages import text_part
 from ..contract import SearchReaders
+from ..rerank import read_ranking
 from .converse import guardrail_of
 
-__all__ = ["AGENT", "GENERATE", "GUARDRAIL", "RETRIEVE"]
+__all__ = ["AGENT", "GENERATE", "GUARDRAIL", "RERANK", "RETRIEVE"]
 
 
 def _user_text(text: str | None) -> RequestContent:
@@ -27,6 +29,7 @@ def _assistant(text: str | None) -> list[Message]:
 def read_agent_request(body: Any) -> Request:
     return Request(
         operation="invoke_agent",
+        model=get_text(body, "foundationModel"),  # of an agent that the request describes
         agent_id=get_text(body, "agentId"),
         conversation_id=get_text(body, "sessionId"),
     )
@@ -175,6 +178,33 @@ GUARDRAIL = WireFormat(
         ],
     ),
 )
+
+
+def read_rerank_request(body: Any) -> Request:
+    configuration = get(get(body, "rerankingConfiguration"), "bedrockRerankingConfiguration")
+    top = get_count(configuration, "numberOfResults")
+    return Request(
+        operation="rerank",
+        model=get_text(get(configuration, "modelConfiguration"), "modelArn"),
+        params={} if top is None else {"reranker.top_k": top},
+    )
+
+
+def read_rerank_response(response: Any) -> Response:
+    return Response(documents=read_ranking(response))
+
+
+def read_ranked(body: Any) -> RequestContent:
+    query = next(iter_list(body, "queries"), None)
+    request = RequestContent(query=get_text(get(query, "textQuery"), "text"))
+    for source in iter_list(body, "sources"):
+        document = get(source, "inlineDocumentSource")
+        text = get_text(get(document, "textDocument"), "text")
+        request.texts.append(json.dumps(get(document, "jsonDocument")) if text is None else text)
+    return request
+
+
+RERANK = WireFormat(request=read_rerank_request, response=read_rerank_response, content=ContentFormat(read_ranked))
 
 
 def read_search(body: Any) -> tuple[str | None, str | None, int | None]:

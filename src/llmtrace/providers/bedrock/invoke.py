@@ -17,7 +17,7 @@ from ..openai.chat import CHAT
 from .converse import CONVERSE, guardrail_of
 from .headers import HEADERS
 
-__all__ = ["INVOKE", "unwrap"]
+__all__ = ["INVOKE", "parse_body", "unwrap"]
 
 # ---- bodies of one text: Llama, Mistral, Titan, Cohere, DeepSeek, AI21
 
@@ -238,6 +238,17 @@ def _complete(response: Response, body: Any) -> Response:
     response.service_tier = None
     response.refused = response.refused or get(body, "amazon-bedrock-guardrailAction") == "INTERVENED"
     return response
+
+
+def parse_body(api_params: Any) -> Any:
+    """Return the parameters with the parsed JSON of ``body``. A body to be read from a file is left to botocore."""
+    body = get(api_params, "body")
+    if not isinstance(body, (str, bytes, bytearray)):
+        return api_params
+    try:
+        return {**api_params, "body": json.loads(body)}
+    except (ValueError, RecursionError):
+        return {**api_params, "body": None}
 
 
 def unwrap(event: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..contract import Provider, botocore, named
-from .agents import AGENT, GENERATE, GUARDRAIL, RETRIEVE
+from .agents import AGENT, GENERATE, GUARDRAIL, RERANK, RETRIEVE
 from .converse import CONVERSE, COUNT_TOKENS
-from .invoke import INVOKE, unwrap
+from .invoke import INVOKE
 
 _RUNTIME, _AGENTS = "bedrock-runtime", "bedrock-agent-runtime"
 
@@ -26,10 +26,11 @@ BEDROCK = Provider(
             (_RUNTIME, "CountTokens"): ("count_tokens", COUNT_TOKENS),
             (_RUNTIME, "ApplyGuardrail"): ("apply_guardrail", GUARDRAIL),
             (_AGENTS, "InvokeAgent"): ("invoke_agent", AGENT),
+            (_AGENTS, "InvokeInlineAgent"): ("invoke_inline_agent", AGENT),
+            (_AGENTS, "Rerank"): ("rerank", RERANK),
             (_AGENTS, "RetrieveAndGenerate"): ("retrieve_and_generate", GENERATE),
             (_AGENTS, "RetrieveAndGenerateStream"): ("retrieve_and_generate_stream", GENERATE),
         },
     ),
-    unwrap=unwrap,
     searches={(_AGENTS, "Retrieve"): RETRIEVE},
 )

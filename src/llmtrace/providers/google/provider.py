@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..contract import Provider, hook_in, named
+from .batches import BATCH
 from .embeddings import EMBED
 from .generate import GENERATE
 from .predict import PREDICT, PREDICT_LONG
@@ -26,6 +27,8 @@ GOOGLE_GENAI = Provider(
             ("POST", ":batchEmbedContents"): ("models.embed_content", EMBED),
             ("POST", ":predict"): ("models.predict", PREDICT),
             ("POST", ":predictLongRunning"): ("models.generate_videos", PREDICT_LONG),
+            ("GET", "batches/*"): ("batches.get", BATCH),
+            ("GET", "batchPredictionJobs/*"): ("batches.get", BATCH),
             ("POST", "cachedContents"): ("caches.create", CACHES["create"]),
             ("GET", "cachedContents"): ("caches.list", CACHES["list"]),
             ("GET", "cachedContents/*"): ("caches.get", CACHES["get"]),

@@ -23,6 +23,7 @@ from .._deferred import DeferredStreams, Origin
 from .._patches import Patches
 from .._requests import call_hooks, leave_open, open_call, read_stream
 from ..contract import Provider, named, speakeasy, stainless
+from .batches import hook_downloads
 from .chunks import accumulator, parse_body
 from .interactions import INTERACTIONS, RETRIEVE_INTERACTION
 from .live import hook_live
@@ -72,7 +73,8 @@ def patch(provider: Provider, module: Any, services: CallServices) -> Patches:
     owner = "BaseApiClient" if hasattr(module, "BaseApiClient") else "ApiClient"
     for name, hook in _requests(partial(_begin, provider, services, patches), deferred).items():
         patches.wrap_in(module, owner, name, hook)
-    for name, hook in (("_request_once", _observe_attempt), ("_async_request_once", _observe_attempt_async)):
+    optional = {"_request_once": _observe_attempt, "_async_request_once": _observe_attempt_async}
+    for name, hook in (optional | hook_downloads(provider, services, patches)).items():
         if hasattr(getattr(module, owner, None), name):
             patches.wrap_in(module, owner, name, hook)
     models, types = _loaded("models"), _loaded("types")

@@ -7,10 +7,12 @@ from typing import Any
 from ...capture.services import CallServices
 from .._patches import Patches
 from ..contract import Provider, named, stainless
+from .agents import SESSION, SESSION_EVENTS, SESSION_INPUT, TURN, TURNS
 from .assistants import RETRIEVE_RUN, RUN
 from .batches import BATCH
 from .chat import CHAT, COMPLETIONS
 from .embeddings import EMBEDDINGS
+from .evals import EVAL_RUN
 from .media import IMAGES, MODERATIONS, SPEECH, TRANSCRIPTIONS
 from .realtime import REALTIME
 from .responses import COMPACT, DECISIONS, INPUT_TOKENS, RESPONSES, RETRIEVE_RESPONSE
@@ -50,10 +52,17 @@ OPENAI = Provider(
             ("POST", "/audio/transcriptions"): ("audio.transcriptions.create", TRANSCRIPTIONS),
             ("POST", "/audio/translations"): ("audio.translations.create", TRANSCRIPTIONS),
             ("GET", "/batches/*"): ("batches.retrieve", BATCH),
+            ("GET", "/evals/*/runs/*"): ("evals.runs.retrieve", EVAL_RUN),
+            ("POST", "/evals/*/runs/*/cancel"): ("evals.runs.cancel", EVAL_RUN),
             ("POST", "/threads/runs"): ("beta.threads.create_and_run", RUN),
             ("POST", "/threads/*/runs"): ("beta.threads.runs.create", RUN),
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),
             ("GET", "/threads/*/runs/*"): ("beta.threads.runs.retrieve", RETRIEVE_RUN),
+            ("POST", "/agents/sessions"): ("beta.agents.sessions.create", SESSION),
+            ("POST", "/agents/sessions/*/events"): ("beta.agents.sessions.events.create", SESSION_INPUT),
+            ("GET", "/agents/sessions/*/events"): ("beta.agents.sessions.events.stream", SESSION_EVENTS),
+            ("GET", "/agents/sessions/*/turns"): ("beta.agents.sessions.turns.list", TURNS),
+            ("GET", "/agents/sessions/*/turns/*"): ("beta.agents.sessions.turns.retrieve", TURN),
             ("CONNECT", "/responses"): ("responses.connect", RESPONSES),  # one call per response on a WebSocket
             ("CONNECT", "/realtime"): ("realtime.connect", REALTIME),
             ("CONNECT", "/realtime/transcription"): ("realtime.connect", TRANSCRIPTIONS),

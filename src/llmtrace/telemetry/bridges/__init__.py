@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..._compat.span_attributes import LIMIT
-from ..._errors import attempt
+from ..._errors import log_internal_error
 from .. import names
 from ..importance import within
 from .langfuse import langfuse
@@ -61,7 +61,10 @@ def add_bridges(
     """
     chosen = bridges() if bridges is not None else ()
     if chosen:
-        attributes.update(attempt("bridge a span", bridge_attributes, attributes, chosen, started) or {})
+        try:
+            attributes.update(bridge_attributes(attributes, chosen, started))
+        except Exception:
+            log_internal_error("bridge a span")
     if len(attributes) <= limit - _SPARE_ATTRIBUTES:
         return attributes
     others = sum(key not in attributes for key in existing)
