@@ -363,6 +363,16 @@ def test_ids_are_bounded() -> None:
     assert not ids.claim("b9", background=True)[0]
 
 
+def test_many_ids_are_forgotten_at_once() -> None:
+    """With each id that is removed, the oldest of those left takes longer to find."""
+    ids = BackgroundUsage(max_ids=160)
+    for number in range(161):
+        assert ids.claim(f"a{number}", background=True)[0]
+    assert len(ids._billed) == 150
+    assert ids.claim("a10", background=True)[0]
+    assert not ids.claim("a11", background=True)[0]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_forked_child_does_not_bill_again() -> None:

@@ -313,6 +313,42 @@ async def test_nothing_of_a_session_is_recorded_without_content(
     assert "secret" not in str(found(spans))
 
 
+@COLOURS
+async def test_turns_after_a_change_of_the_model_are_billed_by_the_new_one(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str
+) -> None:
+    """The update of a session may replace its model."""
+    client, hosted = make_client("openai", colour, loopback.url), Hosted()
+    changed = hosted.session()
+    changed["agent"] |= {"model": "gpt-4o-mini-2024-07-18"}
+    turn = hosted.turn(usage=USAGE)
+    loopback.will(json_answer(hosted.session()), json_answer(changed), json_answer(turn))
+    await create(client)
+    await resolve(sessions(client).update(hosted.id, agent={"model": "gpt-4o-mini"}))
+    await resolve(sessions(client).turns.retrieve(turn["id"], session_id=hosted.id))
+    await resolve(client.close())
+    _, update, fetched = found(spans)
+    assert update["gen_ai.response.model"] == fetched["gen_ai.response.model"] == "gpt-4o-mini-2024-07-18"
+    assert "llmtrace.cost.unpriced_reason" not in update
+    price = 60_000 * Decimal("0.15") + 40_000 * Decimal("0.075") + 2_000 * Decimal("0.6")
+    assert Decimal(fetched["llmtrace.cost.exact"]) == price / 1_000_000
+
+
+@pytest.mark.parametrize("status", [["completed"], {"a": 1}, 7, None])
+def test_odd_status_of_a_turn_is_not_its_end(loopback: Loopback, spans: InMemorySpanExporter, status: Any) -> None:
+    """Only the turn that has ended is billed."""
+    hosted = Hosted()
+    odd, ended = hosted.turn(name="odd", usage=USAGE), hosted.turn(usage=USAGE)
+    odd["status"] = status
+    with make_client("openai", "sync", loopback.url) as client:
+        events = hosted.events(ended)
+        events.insert(1, {"type": "agent.session.turn.created", "event_id": "e", "turn": odd, "session_id": hosted.id})
+        loopback.will(json_answer({"data": [odd, ended], "has_more": False}), served(events))
+        assert len(list(sessions(client).turns.list(hosted.id))) == 2
+        list(sessions(client).events.stream(hosted.id))
+    assert [each["gen_ai.response.id"] for each in found(spans) if "gen_ai.usage.input_tokens" in each] == [ended["id"]]
+
+
 def test_known_sessions_are_bounded(
     loopback: Loopback, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ CASES = [
     *((list_turns, place, "read a result", 2, 1) for place in RECORDING),
     (fetch, (batches, "_results"), "read a response", 1, 1),
     (download, (batches, "_open"), "read the results of a batch", 1, 0),
-    (download, (batches, "_read_lines"), "read the results of a batch", 1, 0),
+    (download, (batches, "_Lines"), "read the results of a batch", 1, 0),
 ]
 
 

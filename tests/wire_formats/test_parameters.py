@@ -92,3 +92,23 @@ def test_parameters_are_bounded() -> None:
         inner = inner["x"]
     assert read_parameters({"a": 1, "deep": deep}) == {"a": 1}
     assert len(read_parameters({str(number): number for number in range(1000)})) == 32
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"parameters": {"sampleCount": 1, "negativePrompt": "secret"}},
+        {"tool_results": [{"call": {"name": "f"}, "outputs": [{"answer": "secret"}]}]},
+        {"generationConfig": {"response_json_schema": {"secret": 1}}},
+        {"outputConfig": {"textFormat": {"structure": {"jsonSchema": {"name": "secret"}}}}},
+        {"format": {"type": "object", "title": "secret"}},
+        {"taskType": "RETRIEVAL_DOCUMENT", "title": "secret"},
+        {"known_speaker_names": ["secret"]},
+        {"toolConfig": {"retrievalConfig": {"latLng": {"latitude": "secret"}}}},
+        *({name: "secret"} for name in ("user_id", "user_profile_id", "session_id", "document", "question")),
+    ],
+    ids=str,
+)
+def test_content_and_identity_under_other_names_are_no_parameters(body: dict[str, Any]) -> None:
+    """Names of several vendors, at any depth."""
+    assert "secret" not in str(read_parameters(body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..model import Response
@@ -61,10 +62,12 @@ class BackgroundUsage:
 
     def _trim(self) -> None:
         for ids in (self._awaited, self._billed):
-            while len(ids) > self._max_ids:
-                # Another thread may change the dictionary between the two steps. That thread trims it too.
-                with suppress(RuntimeError, StopIteration):
-                    ids.pop(next(iter(ids)), None)
+            if len(ids) > self._max_ids:
+                # Evict many at once: with each removed entry it takes longer to find the oldest one.
+                excess = len(ids) - self._max_ids + self._max_ids // 16
+                with suppress(RuntimeError):  # another thread changes the dictionary, and trims it too
+                    for identifier in list(islice(ids, excess)):
+                        ids.pop(identifier, None)
 
 
 _process = BackgroundUsage()

@@ -201,7 +201,7 @@ class CallState:
         self.ended_early = timing is not None and timing.stream_outcome != "exhausted"
         self.error = error
         # Break the reference cycle through the context: the call is then freed without the garbage collector.
-        self.span_context = self.parent_context
+        context = self.span_context = self.parent_context
         try:
             self._set_outcome()
         except Exception:
@@ -222,7 +222,7 @@ class CallState:
         if response.results:
             from .results import record_results
 
-            record_results(self, response.results)
+            record_results(self, response.results, context)
 
     def _needs_estimate(self) -> bool:
         estimator, response = self.services.estimator, self.response

@@ -110,7 +110,7 @@ class StreamObserver:
     def _add_with_results(self, chunk: Any) -> bool | str:
         content = self._accumulator.add(chunk)
         accumulator: Any = getattr(self._accumulator, "counts", self._accumulator)
-        record_results(self._call, accumulator.take_results())
+        record_results(self._call, accumulator.take_results(), self._call.parent_context)
         return content
 
     @property

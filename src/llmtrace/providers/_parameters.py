@@ -18,12 +18,14 @@ _NOT_PARAMETERS = frozenset(
         "preamble", "connectors", "guidelines", "template", "body", "inputText", "promptVariables", "sessionState",
         "retrieveAndGenerateConfiguration", "queries", "sources", "instruction", "actionGroups", "collaborators",
         "collaboratorConfigurations", "knowledgeBases", "customOrchestration", "inlineSessionState",
+        "negativePrompt", "tool_results", "examples", "question", "sentences", "source_sentence", "document",
+        "document_annotation_prompt", "title", "response_json_schema", "jsonSchema", "known_speaker_references",
         "promptCreationConfigurations", "promptOverrideConfiguration", "events", "environment",
         "properties", "required", "enum", "$defs",  # of a schema
         # identity
         "user", "user_location", "metadata", "labels", "safety_identifier", "prompt_cache_key",
         "prompt_cache_isolation_key", "container", "requestMetadata", "memoryId", "sessionId", "userContext",
-        "vault_ids",
+        "vault_ids", "known_speaker_names", "latLng", "lat_lng", "user_id", "user_profile_id", "session_id",
         # recorded by other attributes
         "foundationModel", "rerankingConfiguration",
         "model", "modelId", "agentId", "guardrailIdentifier", "inferenceConfig", "generationConfig",

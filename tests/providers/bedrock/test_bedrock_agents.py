@@ -103,6 +103,29 @@ async def test_agent_that_the_request_describes_is_one_span(
     assert "secret" not in str(found)
 
 
+@COLOURS
+async def test_collaborators_at_the_same_time_have_the_prices_of_their_models(
+    loopback: Loopback, spans: InMemorySpanExporter, colour: str
+) -> None:
+    """Two inputs may come before the first output: the id of the trace says which model it is of."""
+    sonnet = "anthropic.claude-3-sonnet-20240229-v1:0"
+    models, outputs = {"a": HAIKU, "b": sonnet}, {"a": (1000, 50), "b": (100, 10)}
+    events = [
+        _trace("orchestrationTrace", modelInvocationInput={"foundationModel": model, "traceId": trace})
+        for trace, model in models.items()
+    ] + [
+        _trace("orchestrationTrace", modelInvocationOutput={**_output(*counts), "traceId": trace})
+        for trace, counts in outputs.items()
+    ]
+    loopback.will(events_answer([*events, *TEXTS]))
+    async with Side(colour, loopback.url, AGENTS) as side:
+        side.needs("PreProcessingModelInvocationOutput", "metadata")
+        await read(await side.call("invoke_agent", **AGENT, enableTrace=True))
+    haiku = 1000 * Decimal("0.25") + 50 * Decimal("1.25")
+    cost = (haiku + 100 * Decimal(3) + 10 * Decimal(15)) / 1_000_000
+    assert Decimal((await only(spans))["llmtrace.cost.exact"]) == cost
+
+
 RANKER = "arn:aws:bedrock:us-east-1::foundation-model/cohere.rerank-v3-5:0"
 RANKED = {
     "queries": [{"type": "TEXT", "textQuery": {"text": "secret question"}}],

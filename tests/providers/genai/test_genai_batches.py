@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from google.genai import types
 from google_server import Gemini, answer, resolve
 
 import llmtrace
+from llmtrace._process import logged_warnings
+from llmtrace.capture import worker
 from llmtrace.providers.google import batches as our_batches
 
 _numbers = count()
@@ -220,3 +224,83 @@ async def test_known_files_are_bounded(gemini: Gemini, spans: Any, monkeypatch: 
     for name in names:
         side.client.files.download(file=name)
     assert [item["llmtrace.batch.id"] for item in found(await exported(spans))] == [names[0], bodies[1]["name"]]
+
+
+@pytest.fixture
+def busy_worker() -> Iterator[Callable[[], None]]:
+    """Keep the worker thread busy until the function is called."""
+    resume = Event()
+    worker.start()
+    worker.submit(resume.wait)
+    yield resume.set
+    resume.set()
+
+
+@COLOURS
+async def test_many_results_do_not_hold_up_the_caller(
+    side: Side, gemini: Gemini, spans: Any, busy_worker: Callable[[], None]
+) -> None:
+    """The worker thread records them: once each, with the tags of the fetch that was first."""
+    body = batch(**inlined(*(result(str(number)) for number in range(150))))
+    gemini.will(body)
+    with llmtrace.collect() as calls, llmtrace.tag(feature="labels"):
+        await fetch(side, body)
+    await fetch(side, body)
+    assert found(spans.get_finished_spans()) == []
+    busy_worker()
+    assert len(calls) == 151
+    assert calls.cost.total == 150 * Decimal(COST)
+    items = found(await exported(spans))
+    assert [item["llmtrace.batch.custom_id"] for item in items] == [str(number) for number in range(150)]
+    assert {item["llmtrace.feature"] for item in items} == {"labels"}
+
+
+def needs_destination(side: Side) -> None:
+    if "destination" not in str(getattr(type(side.full.files).download, "__kwdefaults__", None)):
+        pytest.skip("this release has no destination")
+
+
+def download_to(side: Side, name: str, path: Path) -> None:
+    side.client.files.download(file=name, destination=str(path))
+
+
+@pytest.mark.parametrize("copied", [True, False])
+async def test_second_file_at_the_same_path_is_not_read_as_the_first(
+    gemini: Gemini,
+    spans: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    busy_worker: Callable[[], None],
+    copied: bool,
+) -> None:
+    """The first file is copied before the caller goes on. A very large one is not, and then has no results."""
+    if not copied:
+        monkeypatch.setattr(our_batches, "_MAX_COPIED_BYTES", 1)
+    side, path = Side(gemini.client(), "sync"), tmp_path / "results.jsonl"
+    needs_destination(side)
+    names = [f"files/batch-{next(_numbers)}" for _ in range(2)]
+    gemini.will(lines(result("a")), lines(result("b"), result("c")))
+    for name in names:
+        download_to(side, name, path)
+    busy_worker()
+    items = [(item["llmtrace.batch.id"], item["llmtrace.batch.custom_id"]) for item in found(await exported(spans))]
+    assert items == ([(names[0], "a")] if copied else []) + [(names[1], "b"), (names[1], "c")]
+    assert any("was changed" in message for message in logged_warnings()) is not copied
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipe_that_receives_a_file_is_left_alone(gemini: Gemini, spans: Any, tmp_path: Path) -> None:
+    """To read it would block, or take what the other end is to read."""
+    side, path, data = Side(gemini.client(), "sync"), tmp_path / "pipe", lines(result("a"))
+    needs_destination(side)
+    os.mkfifo(path)
+    received: list[bytes] = []
+    reader = Thread(target=lambda: received.append(path.read_bytes()), daemon=True)
+    reader.start()
+    gemini.will(data)
+    downloading = Thread(target=download_to, args=(side, f"files/batch-{next(_numbers)}", path), daemon=True)
+    downloading.start()
+    for thread in (downloading, reader):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert received == [data]

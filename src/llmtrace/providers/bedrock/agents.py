@@ -38,17 +38,23 @@ def read_agent_request(body: Any) -> Request:
 class AgentAccumulator:
     """Accumulator of an agent's events. Traces report the usage of each model call, if the caller enables them."""
 
-    __slots__ = ("_model", "_usage")
+    __slots__ = ("_model", "_models", "_usage")
 
     def __init__(self) -> None:
         self._model: str | None = None
+        self._models: dict[str | None, str] = {}
+        """Models of the calls whose usage is awaited, by trace: collaborators work at the same time."""
         self._usage: dict[str | None, Counts] = {}
 
     def add(self, event: Any) -> bool:
         traces = get(get(event, "trace"), "trace")
         for trace in traces.values() if type(traces) is dict else ():
-            self._model = get_text(get(trace, "modelInvocationInput"), "foundationModel") or self._model
-            usage = get(get(get(trace, "modelInvocationOutput"), "metadata"), "usage")
+            request, response = get(trace, "modelInvocationInput"), get(trace, "modelInvocationOutput")
+            if (model := get_text(request, "foundationModel")) is not None:
+                self._model = self._models[get_text(request, "traceId")] = model
+            usage = get(get(response, "metadata"), "usage")
+            if usage is not None:
+                self._model = self._models.pop(get_text(response, "traceId"), self._model)
             for name, field in (("inputTokens", "input"), ("outputTokens", "output")):
                 if (count := get_count(usage, name)) is not None:
                     counts = self._usage.setdefault(self._model, {})

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BytesIO
+from threading import Lock
 from typing import Any, BinaryIO
 
 from ..._errors import log_internal_error
+from ..._process import warn_once
 from ..._read import get, get_count, get_text, iter_list
-from ...capture import worker
 from ...capture.error_body import read_error
-from ...capture.results import record_result
+from ...capture.results import record_later, record_result
 from ...capture.services import CallServices
 from ...context import state as context_state
 from ...model import Request, RequestContent, Response
@@ -35,6 +36,9 @@ _STATUSES = {"succeeded": "completed", "pending": "queued", "queued": "queued", 
 """Statuses in the convention's spelling. Another one, such as ``expired``, is kept."""
 _UNFINISHED = frozenset({"unspecified", "queued", "in_progress", "cancelling", "paused", "updating"})
 _MAX_FILES = 4096
+_PORTION_BYTES = 65_536
+_MAX_PORTIONS = 1024
+_MAX_COPIED_BYTES = 33_554_432
 _files: dict[str, dict[str, Any]] = {}
 """Name and model of the batch, by the name of the file with its results."""
 
@@ -123,15 +127,12 @@ def hook_downloads(provider: Provider, services: CallServices, patches: Patches)
             name, context = path.partition(":")[0], context_state.current()
             url = get(get(client, "_http_options"), "base_url")
             server = server_of(url) if isinstance(url, str) else None
-            lines = _read_lines(file, name, _files.get(name, {"batch": name, "model": None}))
-            worker.start()
-            done = worker.submit(partial(record, lines, server, context))
-            for calls in (*context_state.call_context_of(context).collectors, *services.recorders):
-                calls.expect(done)
+            lines = _Lines(file, name, _files.get(name, {"batch": name, "model": None}))
+            record_later(services, context, lines.portions(partial(record, server, context)))
         except Exception:
             log_internal_error("read the results of a batch")
 
-    def record(items: Iterator[dict[str, Any]], server: Any, context: Any) -> None:
+    def record(server: Any, context: Any, items: Iterable[dict[str, Any]]) -> None:
         for item in items:
             record_result(services, provider.name, _RESULT, item, provider.default_provider, server, context)
 
@@ -142,23 +143,57 @@ def _open(data: Any, destination: Any) -> BinaryIO | None:
     """Open a downloaded file if it may hold lines of JSON. Other files are media, for example."""
     if isinstance(data, bytes):
         return BytesIO(data) if data.startswith(b"{") else None
-    if not isinstance(destination, (str, os.PathLike)):
+    # Reading a pipe would take what it holds, or block.
+    if not isinstance(destination, (str, os.PathLike)) or not os.path.isfile(destination):
         return None
     file = open(destination, "rb")  # noqa: SIM115 - the worker closes it
-    if file.read(1) == b"{":
-        file.seek(0)
+    starts_with_object, size = file.read(1) == b"{", file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if starts_with_object and size > _MAX_COPIED_BYTES:
         return file
-    file.close()
-    return None
-
-
-def _read_lines(file: BinaryIO, name: str, source: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the results in a file, which is then closed."""
     with file:
-        for index, line in enumerate(file):
+        # The caller may download the next file to the same path before the worker has read this one.
+        return BytesIO(file.read()) if starts_with_object else None
+
+
+class _Lines:
+    """Lines of a downloaded file, which are read in portions."""
+
+    __slots__ = ("_count", "_file", "_lock", "_modified", "_name", "_source")
+
+    def __init__(self, file: BinaryIO, name: str, source: dict[str, Any]) -> None:
+        self._file, self._name, self._source = file, name, source
+        self._count, self._lock, self._modified = 0, Lock(), _modified(file)
+
+    def portions(self, record: Callable[[Iterable[dict[str, Any]]], None]) -> list[Callable[[], None]]:
+        """Return functions that record a portion of the results each. The last one closes the file."""
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        portion = max(_PORTION_BYTES, size // _MAX_PORTIONS)
+        return [lambda: record(self._read(portion))] * (size // portion + 2)
+
+    def _read(self, size: int) -> Iterator[dict[str, Any]]:
+        """Yield the results in the next lines, which have ``size`` bytes or more together."""
+        with self._lock:  # at the end of the process two threads read
+            lines = [] if self._file.closed else self._file.readlines(size)
+            if lines and _modified(self._file) != self._modified:
+                warn_once(f"{self._name} was changed before all results in it were recorded: the rest have no cost")
+                lines = []
+            if not lines:
+                self._file.close()
+            first = self._count
+            self._count += len(lines)
+        for index, line in enumerate(lines, first):
             try:
                 result = json.loads(line)
             except (ValueError, RecursionError):  # the caller sees it too
                 continue
             if get(result, "response") is not None or get(result, "error") is not None:
-                yield {**source, "id": f"{name}/{index}", "result": result}
+                yield {**self._source, "id": f"{self._name}/{index}", "result": result}
+
+
+def _modified(file: BinaryIO) -> tuple[int, int] | None:
+    if isinstance(file, BytesIO):
+        return None
+    status = os.fstat(file.fileno())
+    return status.st_mtime_ns, status.st_size

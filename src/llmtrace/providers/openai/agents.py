@@ -19,7 +19,7 @@ from .._common import no_content, read_fetch, remember
 from .._usage import Reported
 from .responses_content import RESPONSES_CONTENT
 
-__all__ = ["SESSION", "SESSION_EVENTS", "SESSION_INPUT", "TURN", "TURNS"]
+__all__ = ["SESSION", "SESSION_EVENTS", "SESSION_INPUT", "SESSION_UPDATE", "TURN", "TURNS"]
 
 _FINAL_STATUSES = frozenset({"completed", "failed", "cancelled"})
 _TURN = "agent.session.turn."
@@ -101,7 +101,7 @@ def _read_result(result: tuple[Any, Any]) -> Response:
 
 
 def read_turns(page: Any) -> Response:
-    turns = (turn for turn in iter_list(page, "data") if get(turn, "status") in _FINAL_STATUSES)
+    turns = (turn for turn in iter_list(page, "data") if get_text(turn, "status") in _FINAL_STATUSES)
     return Response(results=tuple((turn, None) for turn in turns))
 
 
@@ -136,7 +136,7 @@ class SessionAccumulator:
         identifier = get_text(turn, "id") or ""
         if self._first is None and get(turn, "subagent_id") is None:
             self._first = identifier
-        if get(turn, "status") not in _FINAL_STATUSES:
+        if get_text(turn, "status") not in _FINAL_STATUSES:
             self._open.add(identifier)
             return
         self._open.discard(identifier)
@@ -225,6 +225,8 @@ SESSION = WireFormat(
     replace(_OUTPUT, request=read_session_content),
     results=_TURN_RESULT,
 )
+SESSION_UPDATE = WireFormat(request=lambda _: Request(operation="fetch_response"), response=read_session)
+"""A change of a session, which may replace the model of its next turns."""
 SESSION_INPUT = WireFormat(request=read_input, response=lambda _: Response(), content=ContentFormat(read_input_content))
 SESSION_EVENTS = WireFormat(
     request=lambda _: Request(operation="fetch_response"),

@@ -7,7 +7,7 @@ from typing import Any
 from ...capture.services import CallServices
 from .._patches import Patches
 from ..contract import Provider, named, stainless
-from .agents import SESSION, SESSION_EVENTS, SESSION_INPUT, TURN, TURNS
+from .agents import SESSION, SESSION_EVENTS, SESSION_INPUT, SESSION_UPDATE, TURN, TURNS
 from .assistants import RETRIEVE_RUN, RUN
 from .batches import BATCH
 from .chat import CHAT, COMPLETIONS
@@ -59,6 +59,7 @@ OPENAI = Provider(
             ("POST", "/threads/*/runs/*/submit_tool_outputs"): ("beta.threads.runs.submit_tool_outputs", RUN),
             ("GET", "/threads/*/runs/*"): ("beta.threads.runs.retrieve", RETRIEVE_RUN),
             ("POST", "/agents/sessions"): ("beta.agents.sessions.create", SESSION),
+            ("POST", "/agents/sessions/*"): ("beta.agents.sessions.update", SESSION_UPDATE),
             ("POST", "/agents/sessions/*/events"): ("beta.agents.sessions.events.create", SESSION_INPUT),
             ("GET", "/agents/sessions/*/events"): ("beta.agents.sessions.events.stream", SESSION_EVENTS),
             ("GET", "/agents/sessions/*/turns"): ("beta.agents.sessions.turns.list", TURNS),
