@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 _Client = Provider | Integration
 
 _POLL_SECONDS = 0.01
-_EXPORT_SECONDS = 1.0
-"""Seconds before the end of a shutdown after which calls no longer wait for their prices."""
+_EXPORT_SECONDS = 2.0
+"""Seconds before the end of a shutdown after which calls no longer wait for their prices and a redactor."""
 _log = logging.getLogger("llmtrace")
 _lock = threading.RLock()
 _current: Instrumentation | None = None
@@ -381,8 +381,8 @@ def _every_instrumentation() -> list[Instrumentation]:
 def shutdown(timeout: float = 5.0) -> bool:
     """End open streams, send all data, and close the exporters and files of llmtrace.
 
-    The last second, or the second half of a shorter timeout, is for the export: a call whose price is not known by
-    then is sent without a cost.
+    The last two seconds, or the second half of a shorter timeout, are for the export: a call whose price is not known
+    by then is sent without a cost.
 
     Args:
         timeout: Seconds to wait.

@@ -47,6 +47,18 @@ def test_runs_in_progress_are_limited(spans: InMemorySpanExporter, monkeypatch: 
     assert len(runs) == 2
 
 
+@pytest.mark.parametrize(("capture_content", "kept"), [(False, (None, {})), (True, ("sunny", {"page": 1}))])
+def test_texts_of_documents_are_kept_only_with_content(capture_content: bool, kept: Any) -> None:
+    """Without content, a run keeps ids and scores alone; a document without an id has that of its text."""
+    with llmtrace.instrument(store="off", strict=True, capture_content=capture_content):
+        run = OpenRuns("some_framework").begin(1, None, "retrieval", "atlas")
+        run.add_documents([{"id": "d1", "score": 0.5, "content": "sunny", "metadata": {"page": 1}}, {"text": "rain"}])
+        first, second = run.operation.documents
+        run.end()
+    assert (first.id, first.score, first.content, first.metadata) == ("d1", 0.5, *kept)
+    assert second.id == "sha256:319b44c570a4"
+
+
 def test_documents_of_a_step_reach_later_steps_alone(spans: InMemorySpanExporter) -> None:
     """Children that run at the same time do not share documents; those of the next step get all of them."""
     runs = OpenRuns("some_framework")

@@ -125,7 +125,7 @@ def test_gaps_are_recorded_one_by_one_by_other_providers() -> None:
 
 class _Call:
     started = 0.0
-    start = SimpleNamespace(joined_span=None)
+    start = SimpleNamespace(joined_span=None, wire_format=SimpleNamespace(results=None))
 
     def make_text_buffer(self) -> None:
         return None

@@ -21,12 +21,19 @@ class ContentRecorder:
         self._format = content_format
         self._accumulator: ContentAccumulator | None = None
         self._messages: list[Message] = []
-        # Read the body now: the caller may change its lists while the call is running.
-        self.request: RequestContent | None = attempt("read the content of a request", content_format.request, body)
+        self.request: RequestContent | None = None
+        try:
+            # Read the body now: the caller may change its lists while the call is running.
+            self.request = content_format.request(body)
+        except Exception:
+            log_internal_error("read the content of a request")
 
     def record_response(self, body: Any) -> None:
         """Record the messages of a complete response."""
-        self._messages = attempt("read the content of a response", self._format.response, body) or []
+        try:
+            self._messages = self._format.response(body)
+        except Exception:
+            log_internal_error("read the content of a response")
 
     def wrap(self, counts: Accumulator) -> Accumulator:
         """Return an accumulator that also passes each chunk to the content accumulator."""

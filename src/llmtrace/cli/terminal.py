@@ -132,7 +132,9 @@ def progress(activity: str, total: int | None = None) -> Iterator[Callable[[int]
         yield lambda count: status.update(f"{activity} {formatting.count(count)}{of}")
 
 
-store_option = click.option("--store", metavar="FILE", help="Path of the store, or demo. Default: LLMTRACE_STORE.")
+store_option: Callable[[Decorated], Decorated] = click.option(
+    "--store", metavar="FILE", help="Path of the store, or demo. Default: LLMTRACE_STORE."
+)
 """Decorator that adds ``--store`` to a command."""
 
 

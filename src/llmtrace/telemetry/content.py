@@ -58,7 +58,9 @@ class Content:
         if not (policy.span or policy.event):
             return
         truncated = truncate(items, policy.max_bytes, redact, inline=policy.inline)
-        self._write(name, truncated.text, truncated.value, truncated)
+        self.attributes[name], self.values[name] = truncated.text, truncated.value
+        if truncated.cut:
+            self._count_cut(truncated)
 
     def put_text(self, name: str, text: str, policy: ContentPolicy) -> None:
         """Add one redacted and truncated text as it is, without JSON quotes."""
@@ -66,13 +68,13 @@ class Content:
             return
         # Truncate the text as a list of one: the text is never longer than its JSON.
         truncated = truncate([text], policy.max_bytes, policy.redact)
-        written = truncated.value[0] if truncated.value else ""
-        self._write(name, written, written, truncated)
+        self.attributes[name] = self.values[name] = truncated.value[0] if truncated.value else ""
+        if truncated.cut:
+            self._count_cut(truncated)
 
-    def _write(self, name: str, attribute: AttributeValue, value: Any, truncated: Truncated) -> None:
-        self.attributes[name], self.values[name] = attribute, value
-        self.cut = self.cut or truncated.cut
-        self.size += truncated.size if truncated.cut else 0
+    def _count_cut(self, truncated: Truncated) -> None:
+        self.cut = True
+        self.size += truncated.size
 
     def close(self) -> Content:
         """Add the attributes that report truncation, and return the content itself."""

@@ -30,7 +30,7 @@ class SpanWriter:
     """Names of the bridges to apply here, since no exporter of llmtrace will apply them."""
 
     def __post_init__(self) -> None:
-        self.start_attributes = StartAttributes()
+        self.start_attributes: StartAttributes = StartAttributes()
 
 
 class StartAttributes:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..._read import as_mapping, get, get_count, get_text, put
+from ..._read import as_mapping, get, get_count, get_text
 from ...model import Blob, Message, Part, RequestContent
 from ...model.content_format import ContentFormat
 from .._messages import (
@@ -47,7 +47,8 @@ def _message(message: Any, request: RequestContent | None) -> Message:
         result = join_texts(read_parts(message, "content", read_part, request)) or ""
         return {"role": "tool", "parts": [tool_result_part(get_text(message, "tool_call_id"), result)]}
     converted: Message = {"role": role, "parts": _message_parts(message, request)}
-    put(converted, {"name": get_text(message, "name")})
+    if (name := get_text(message, "name")) is not None:
+        converted["name"] = name
     return converted
 
 
@@ -56,7 +57,11 @@ def _message_parts(message: Any, request: RequestContent | None = None) -> list[
     parts: list[Any] = []
     if (thought := get_text(message, "reasoning_content") or get_text(message, "reasoning")) is not None:
         parts.append(reasoning_part(thought))
-    parts += read_parts(message, "content", read_part, request)
+    content = get(message, "content")
+    if isinstance(content, str):
+        parts += [text_part(content)] if content else ()
+    else:
+        parts += read_parts(message, "content", read_part, request)
     if (refusal := get_text(message, "refusal")) is not None:
         parts.append(text_part(refusal))
     parts += _images(message, request)

@@ -72,15 +72,13 @@ def openinference(attributes: Mapping[str, Any], started: int) -> dict[str, Any]
     return added
 
 
-_DROPPED_PART_MARKS = ('"server_tool_call', '"file"', '"compaction"')
-"""Texts in the JSON of messages that may have a part which Phoenix drops."""
-
-
 def _add_messages(attributes: Mapping[str, Any], added: dict[str, Any]) -> None:
     for prefix, name in (("llm.input_messages", names.INPUT_MESSAGES), ("llm.output_messages", names.OUTPUT_MESSAGES)):
         encoded = attributes.get(name)
-        if not isinstance(encoded, str) or not any(mark in encoded for mark in _DROPPED_PART_MARKS):
-            continue
+        if not isinstance(encoded, str) or not (
+            '"server_tool_call' in encoded or '"file"' in encoded or '"compaction"' in encoded
+        ):
+            continue  # Phoenix drops no part of these messages
         messages = _parse_json(encoded)
         system = _parse_json(attributes.get(names.SYSTEM_INSTRUCTIONS)) if name == names.INPUT_MESSAGES else None
         if system and isinstance(messages, list):
@@ -95,6 +93,7 @@ _VALUES = {
     "EMBEDDING": ((f"{names.OI_EMBEDDINGS}0.embedding.text", _TEXT),),
 }
 """Attributes with the input and the output, and their MIME types, by the kind of the span."""
+_PLACES = (names.OI_INPUT, names.OI_INPUT_TYPE), (names.OI_OUTPUT, names.OI_OUTPUT_TYPE)
 
 
 def _add_values(attributes: Mapping[str, Any], kind: str, added: dict[str, Any]) -> None:
@@ -103,8 +102,7 @@ def _add_values(attributes: Mapping[str, Any], kind: str, added: dict[str, Any])
         values: Any = [(attributes.get(source), mime_type) for source, mime_type in _VALUES[kind]]
     else:
         values = map(_last_text, (attributes.get(names.INPUT_MESSAGES), attributes.get(names.OUTPUT_MESSAGES)))
-    places = (names.OI_INPUT, names.OI_INPUT_TYPE), (names.OI_OUTPUT, names.OI_OUTPUT_TYPE)
-    for (name, type_name), (value, mime_type) in zip(places, values, strict=False):
+    for (name, type_name), (value, mime_type) in zip(_PLACES, values, strict=False):
         if value and isinstance(value, str):
             added[name], added[type_name] = value, mime_type
 
