@@ -96,6 +96,7 @@ ANSWERS: dict[Any, tuple[Any, list[Any]]] = {
     assistants.RUN: (RUN, [{**RUN, "status": "in_progress", "usage": None}, RUN]),
     assistants.RETRIEVE_RUN: (RUN, []),
     agents.SESSION: (SESSION, TURN_EVENTS),
+    agents.SESSION_UPDATE: (SESSION, []),
     agents.SESSION_INPUT: ({}, []),
     agents.SESSION_EVENTS: ({}, [IDLE]),
     agents.TURNS: ({"data": [], "has_more": False}, []),
@@ -122,6 +123,7 @@ EXPECTED: dict[Any, tuple[int | None, int | None]] = {
     messages.COMPLETE: (None, None),
     assistants.RETRIEVE_RUN: (None, None),
     agents.SESSION_INPUT: (None, None),
+    agents.SESSION_UPDATE: (None, None),
     agents.SESSION_EVENTS: (None, None),
     agents.TURNS: (None, None),
 }
