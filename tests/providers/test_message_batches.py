@@ -103,6 +103,7 @@ async def test_each_result_has_a_span_with_its_outcome_and_is_billed_once(
         tokens = None if reading else 1000
         assert [item.get("gen_ai.usage.input_tokens") for item in items] == [tokens, None, None, None, tokens]
     assert not any("llmtrace.cost.approximate" in item for item in found(spans))
+    assert not any("llmtrace.cost.unpriced_reason" in item for item in found(spans))
     assert "a secret" not in str(found(spans))
     await resolve(client.close())
 

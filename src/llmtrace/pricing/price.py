@@ -264,7 +264,12 @@ class Pricer:
 def _is_billed(request: Request, response: Response) -> bool:
     if request.operation in BILLED_OPERATIONS:
         return True
-    return request.operation == "fetch_response" and bool(response.usage)
+    if request.operation != "fetch_response":
+        return False
+    if response.usage:
+        return True
+    # A fetch of a background object has no usage after another one has billed it. Other results are recorded once.
+    return request.batch_id is not None and not response.background and response.status == "completed"
 
 
 def max_output_tokens(request: Request) -> int:

@@ -141,6 +141,19 @@ async def test_file_of_an_unknown_batch_is_billed_by_the_models_of_its_results(g
     assert "llm.cost.total" not in unknown
 
 
+@pytest.mark.parametrize("usage", [None, {}, {"promptTokenCount": -5}, {"promptTokenCount": "7"}])
+async def test_result_without_usage_has_the_reason_that_it_has_no_cost(gemini: Gemini, spans: Any, usage: Any) -> None:
+    """It is unknown, not free. The span of the batch has no reason: its results are billed."""
+    side, body = Side(gemini.client(), "sync"), batch(**inlined(result("a", {}), result("b")))
+    body["metadata"]["output"]["inlinedResponses"]["inlinedResponses"][0]["response"]["usageMetadata"] = usage
+    gemini.will(body)
+    side.client.batches._api_client.request("get", body["name"], {})
+    every = await exported(spans)
+    assert [item.get("llmtrace.cost.unpriced_reason") for item in found(every)] == ["no_usage", None]
+    assert [item.get("llmtrace.cost.exact") for item in found(every)] == [None, COST]
+    assert "llmtrace.cost.unpriced_reason" not in found(every, results=False)[0]
+
+
 async def test_embeddings_of_a_batch_are_billed(gemini: Gemini, spans: Any) -> None:
     """Their results name no model: it is that of the batch."""
     side = Side(gemini.client(), "sync")
