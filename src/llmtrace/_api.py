@@ -412,7 +412,7 @@ def _end_calls(timeout: float) -> bool:
         worker.drain(max(0.0, last - monotonic()))  # the call that the worker is busy with
     if waiting:
         _log.warning(
-            "llmtrace lost up to %d calls that were still being recorded when the time to shut down was over; "
+            "llmtrace lost calls that were still being recorded when the time to shut down was over (%d tasks waited); "
             "raise LLMTRACE_FLUSH_TIMEOUT or the timeout of shutdown(), or use a faster redact function",
             waiting,
         )
