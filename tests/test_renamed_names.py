@@ -20,6 +20,8 @@ from llmtrace._compat.otlp_exporters import grpc_settings
 from llmtrace._process import forget_warnings, logged_warnings
 from llmtrace.pricing.catalog import Catalog
 
+pytestmark = pytest.mark.exhaustive
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(llmtrace.__file__).parent
 PAGE = ROOT / "docs" / "reference" / "private-names.md"

@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "providers"))
 from google_server import Gemini, answer, collect, resolve
 
 pytestmark = [
+    pytest.mark.exhaustive,
     pytest.mark.filterwarnings("ignore:.*is not a valid:UserWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -14,6 +14,8 @@ from hostile_calls import QUESTION, Kind, observe
 
 from stainless_clients import COMPATIBLE
 
+pytestmark = pytest.mark.exhaustive
+
 STATUSES = (400, 401, 404, 409, 422, 429, 500, 529)
 ERROR = json.dumps({"error": {"message": "no", "type": "bad", "code": "bad"}}).encode()
 

@@ -23,6 +23,8 @@ from llmtrace.export.signals import LOGS, METRICS, SIGNALS, TRACES
 
 from .backend import Backend
 
+pytestmark = pytest.mark.exhaustive
+
 OTLP = "OTEL_EXPORTER_OTLP_"
 ENDPOINT = f"{OTLP}ENDPOINT"
 HERE = "http://127.0.0.1:9"

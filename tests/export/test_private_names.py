@@ -11,6 +11,8 @@ import pytest
 
 from .backend import Backend
 
+pytestmark = pytest.mark.exhaustive
+
 PROGRAM = """
 import importlib, sys
 home, _, name = sys.argv[1].partition(":")

@@ -11,6 +11,8 @@ import pytest
 
 from llmtrace.integrations.registry import INTEGRATIONS
 
+pytestmark = pytest.mark.exhaustive
+
 MODULES = [each.module.partition(".")[0] for each in INTEGRATIONS]
 CONFIG = "langchain_core.runnables.config._set_config_context"
 FIRST = {

@@ -32,6 +32,8 @@ from llmtrace.store.exporter import StoreExporter
 from planted import SECRETS, SURROUNDINGS
 from serving import QuietHandler, serving
 
+pytestmark = pytest.mark.exhaustive
+
 # Of those left out the plain search of this test could not see what remains.
 READABLE = [surroundings for surroundings in SURROUNDINGS if surroundings not in ("full width", "zero width")]
 PAIRS = list(zip(SECRETS, itertools.cycle(READABLE), strict=False))

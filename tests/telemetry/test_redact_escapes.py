@@ -12,6 +12,8 @@ from llmtrace.telemetry.decode import decode, fold, form_data
 from llmtrace.telemetry.redact import builtin
 from planted import HARMLESS, JSON, SECRETS, SURROUNDINGS
 
+pytestmark = pytest.mark.exhaustive
+
 
 def decode_all_levels(text: str) -> str:
     """Return ``text`` and each level of its decoded escapes."""

@@ -11,6 +11,8 @@ import pytest
 
 from llmtrace.providers.registry import PROVIDERS
 
+pytestmark = pytest.mark.exhaustive
+
 PROGRAM = """
 import json, sys
 import llmtrace
