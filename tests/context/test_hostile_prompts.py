@@ -11,8 +11,6 @@ import pytest
 from llmtrace import ConfigError, prompts
 from llmtrace.context.prompts import files
 
-pytestmark = pytest.mark.exhaustive
-
 pytest.importorskip("yaml")
 
 _BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

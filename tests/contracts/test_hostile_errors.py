@@ -24,8 +24,6 @@ from pydantic import BaseModel
 
 from llmtrace.telemetry import names
 
-pytestmark = pytest.mark.exhaustive
-
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,8 +21,6 @@ from pydantic import BaseModel
 
 import llmtrace
 
-pytestmark = pytest.mark.exhaustive
-
 GOOD = {"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "index": 0}]}
 LAST = {"candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP", "index": 0}]}
 NEEDS_RESPONSES = pytest.mark.skipif(not hasattr(openai.OpenAI, "responses"), reason="this release has none")

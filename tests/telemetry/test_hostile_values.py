@@ -17,10 +17,7 @@ import llmtrace
 from llmtrace.providers.openai.chat import CHAT
 from llmtrace.telemetry.content_policy import ContentPolicy
 
-pytestmark = [
-    pytest.mark.exhaustive,
-    pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:The model '.*' is deprecated:DeprecationWarning")
 
 
 class Hostile:
