@@ -93,6 +93,25 @@ def test_lock_held_by_another_thread_is_free_in_the_child(make: object) -> None:
         pass
 
 
+@pytest.mark.faulty
+def test_fork_holds_every_lock_although_a_preparation_fails() -> None:
+    """Each lock is held in the fork, and free in the parent after it."""
+
+    def fail() -> None:
+        raise RuntimeError
+
+    locks = [_process.ForkHeldLock(prepare=fail) for _ in range(5)]
+    _process._hold_locks()
+    try:
+        held = [not lock.acquire(0) for lock in locks]
+    finally:
+        _process._release_locks()
+    assert held == [True] * 5
+    for lock in locks:
+        assert lock.acquire(0)
+        lock.release()
+
+
 def test_warning_is_logged_once_per_subject(caplog: pytest.LogCaptureFixture) -> None:
     """The text is the subject where none is named; after the limit, warnings are dropped."""
     with caplog.at_level(logging.WARNING, "llmtrace"):

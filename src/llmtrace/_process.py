@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from types import MethodType
 from typing import Any
 
-from ._errors import log_internal_error
+from ._errors import attempt, log_internal_error
 
 _log = logging.getLogger("llmtrace")
 _native_start = _thread.start_new_thread
@@ -103,7 +103,7 @@ class ForkHeldLock(ForkSafeLock):
         """Acquire the lock for a fork."""
         self._forking = self.acquire(self._timeout)
         if self._forking:
-            self._prepare()
+            attempt("prepare for a fork", self._prepare)  # other locks are held all the same
 
     def end_hold(self) -> None:
         """Release the lock in the parent after a fork."""
