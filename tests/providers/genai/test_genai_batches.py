@@ -51,7 +51,7 @@ def inlined(*items: Any) -> dict[str, Any]:
 
 
 def lines(*items: dict[str, Any]) -> bytes:
-    """Return a file of results: its lines have the key beside the response."""
+    """Return a file of results. Each of its lines has a key and a response."""
     made = [{**item.get("metadata", {}), **{k: v for k, v in item.items() if k != "metadata"}} for item in items]
     return b"".join(json.dumps(item).encode() + b"\n" for item in made)
 
