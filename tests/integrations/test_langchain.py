@@ -142,6 +142,15 @@ def test_chain_is_a_workflow_without_its_glue(spans: InMemorySpanExporter) -> No
     ]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_calls_of_a_batch_belong_to_their_chains(spans: InMemorySpanExporter, asynchronous: bool) -> None:
+    """A batch runs each step for all its inputs, and the calls are below the chains all the same."""
+    chain = ChatPromptTemplate.from_template("{q}") | model()
+    with llmtrace.tag(feature="trip"):
+        asyncio.run(chain.abatch([{"q": "a"}] * 2)) if asynchronous else chain.batch([{"q": "a"}] * 2)
+    assert tree(spans.get_finished_spans()) == ["invoke_workflow RunnableSequence", "  chat gpt-4o-mini"] * 2
+
+
 def test_call_without_a_chain_has_no_other_span(spans: InMemorySpanExporter) -> None:
     """A model that is called directly has the span of its call and no other."""
     model().invoke("weather?")
@@ -200,13 +209,17 @@ def test_call_in_a_thread_of_the_application_belongs_to_its_node(spans: InMemory
     def ask(state: Any, config: RunnableConfig) -> Any:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(model().invoke, "weather?", config).result()
+            parts = pool.submit(model().stream, "weather?", config).result()
+            pool.submit(next, parts).result()
             pool.submit(model().invoke, "weather?").result()
+            pool.submit(list, parts).result()
         return {"reports": []}
 
     fan_out(ask).invoke({"cities": ["a"]})
     assert tree(spans.get_finished_spans()) == [
         "invoke_workflow LangGraph",
         "  invoke_workflow ask",
+        "    chat gpt-4o-mini",
         "    chat gpt-4o-mini",
         "chat gpt-4o-mini",
     ]

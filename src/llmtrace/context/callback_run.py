@@ -64,6 +64,14 @@ class CallbackRun:
             activation = state.activation_of(activation.outer)
         return activation is not None
 
+    def is_inside(self, context: Context) -> bool:
+        """Return True if ``context`` is outside this operation, and in no block that does not enclose it."""
+        innermost = state.activation_of(context)
+        activation = state.activation_of(self.activation.outer)
+        while activation is not None and activation is not innermost:
+            activation = state.activation_of(activation.outer)
+        return activation is innermost
+
     def attach(self) -> None:
         """Make the context of the operation current in this thread or task, until ``detach`` is called in it."""
         self.activation.token = state.attach(self.context)

@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any
 
-from .._compat.standard_library import running_task
 from .._errors import log_internal_error
 from ..context import state
 from ..context.callback_run import CallbackRun
@@ -28,7 +27,7 @@ _runs = OpenRuns("langchain")
 _handlers: list[Any] = []
 """The handler that LangChain knows. It stays, because LangChain has no function that forgets one."""
 _models: dict[Any, tuple[Any, Any]] = {}
-"""Context token and previous context of calls in threads that inherited no context, by run id."""
+"""Context token and previous context of calls that are made outside the context of the run above, by run id."""
 _in_retriever: ContextVar[bool] = ContextVar("llmtrace-in-retriever", default=False)
 """True inside the method of a retriever, which restores the context when it returns."""
 
@@ -254,22 +253,22 @@ class _Callbacks:
     def on_chat_model_start(
         self, serialized: Any, messages: Any, *, run_id: Any, parent_run_id: Any = None, **_: Any
     ) -> None:
-        """Make the context of the run above current in a thread that the application started without any."""
-        current = state.current()
-        if state.activation_of(current) is None and running_task() is None:
-            token = _runs.attach(parent_run_id)
-            if token is not None:
-                _models[run_id] = token, current
+        """Make the context of the run above current where it is not: in a batch, or a thread of the application."""
+        run, current = _runs.find(parent_run_id), state.current()
+        if run is not None and run.is_inside(current):
+            _models[run_id] = state.attach(run.context), current
 
     on_llm_start = on_chat_model_start
 
     @_guarded
-    def on_llm_end(self, _response: Any, /, *, run_id: Any, **_: Any) -> None:
+    def on_llm_end(self, *_: Any, run_id: Any, **__: Any) -> None:
         attached = _models.pop(run_id, None)
         if attached is not None:
             state.restore(*attached)
 
     on_llm_error = on_llm_end
+    # The reader of a stream must not get the context of the run above between the parts.
+    on_llm_new_token = on_llm_end
 
 
 def _is_node(tag: Any) -> bool:
