@@ -142,6 +142,23 @@ def test_chain_is_a_workflow_without_its_glue(spans: InMemorySpanExporter) -> No
     ]
 
 
+def test_retriever_has_the_ids_and_scores_of_its_store(spans: InMemorySpanExporter) -> None:
+    """Documents without an id or a score have those of the search inside, which has no span of its own."""
+    qdrant = pytest.importorskip("qdrant_client")
+    store, models = qdrant.QdrantClient(":memory:"), qdrant.models
+    store.create_collection("atlas", models.VectorParams(size=2, distance=models.Distance.DOT))
+    store.upsert("atlas", [models.PointStruct(id=7, vector=[0.0, 0.5])])
+
+    class Store(BaseRetriever):
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+            points = store.query_points("atlas", [0.0, 1.0]).points
+            return [Document("Rain.", metadata={"_id": point.id}) for point in points]
+
+    Store().invoke("weather?")
+    (search,) = (span.attributes or {} for span in spans.get_finished_spans())
+    assert search["gen_ai.retrieval.documents"] == '[{"id":"7","score":0.5}]'
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_calls_of_a_batch_belong_to_their_chains(spans: InMemorySpanExporter, asynchronous: bool) -> None:
     """A batch runs each step for all its inputs, and the calls are below the chains all the same."""

@@ -300,16 +300,20 @@ def _reported(error: BaseException) -> BaseException | None:
 
 
 def _add_documents(run: CallbackRun, documents: Any) -> None:
-    run.add_documents([_document(item) for item in documents])
+    """Add documents, with the scores of a vector store that the run has searched if they have none of their own."""
+    scores = {each.id: each.score for each in run.operation.inner_documents or ()}
+    run.add_documents([_document(item, scores) for item in documents])
 
 
-def _document(item: Any) -> Any:
+def _document(item: Any, scores: Mapping[str, float | None]) -> Any:
     metadata = getattr(item, "metadata", None)
     if not isinstance(metadata, Mapping):
         return item
-    score = next((metadata[key] for key in _SCORES if isinstance(metadata.get(key), (int, float))), None)
+    id_ = getattr(item, "id", None)
+    id_ = metadata.get("_id") if id_ is None else id_  # where stores have no other place for it
+    own = (metadata[key] for key in _SCORES if isinstance(metadata.get(key), (int, float)))
     content = getattr(item, "page_content", None)
-    return {"id": getattr(item, "id", None), "content": content, "score": score, "metadata": metadata}
+    return {"id": id_, "content": content, "score": next(own, scores.get(str(id_))), "metadata": metadata}
 
 
 def _readable(value: Any) -> Any:
