@@ -17,7 +17,7 @@ from llmtrace.telemetry.operations import OperationSpans
 
 pytest.importorskip("smolagents")
 
-from smolagents import OpenAIModel, ToolCallingAgent, tool
+from smolagents import CodeAgent, OpenAIModel, ToolCallingAgent, tool
 
 pytestmark = [pytest.mark.usefixtures("agent_server"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -56,13 +56,40 @@ def test_agent_run_is_one_trace(spans: InMemorySpanExporter, stream: bool) -> No
     assert (last.attributes or {})["llmtrace.retrieval.document_ids"] == ("d1",)
 
 
+def test_tools_in_the_code_of_a_model_are_below_its_agent(
+    spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code of a model runs in a thread of smolagents, with the span and tags of the agent."""
+    monkeypatch.setattr("agent_server._message", _write_code)
+    model = OpenAIModel("gpt-4o-mini", api_base=os.environ["OPENAI_BASE_URL"], api_key="k")
+    with llmtrace.tag(feature="trip"):
+        assert CodeAgent([weather], model, verbosity_level=0).run("weather in Paris?") == "sunny in Paris"
+    finished = spans.get_finished_spans()
+    assert tree(finished) == [
+        "invoke_agent CodeAgent",
+        "  chat gpt-4o-mini",
+        "  execute_tool weather",
+        "    retrieval",
+        "  chat gpt-4o-mini",
+        "  execute_tool final_answer",
+    ]
+    assert {(span.attributes or {})["llmtrace.feature"] for span in finished} == {"trip"}
+    calls = [span.attributes or {} for span in finished if span.name.startswith("chat")]
+    assert [each.get("llmtrace.retrieval.document_ids") for each in calls] == [None, ("d1",)]
+
+
+def _write_code(request: Any) -> Any:
+    code = "final_answer(report)" if len(request["messages"]) > 2 else 'report = weather("Paris")'
+    return {"role": "assistant", "content": f"<code>\n{code}\n</code>"}, "stop"
+
+
 def test_stream_that_is_left_ends_its_span(spans: InMemorySpanExporter) -> None:
     """A caller that leaves a stream ends the run, and gets the exception that smolagents raises then."""
     stream = meteo().run("weather in Paris?", stream=True)
     next(stream)
     with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
         stream.close()
-    assert only(spans.get_finished_spans(), "invoke_agent meteo")
+    assert (only(spans.get_finished_spans(), "invoke_agent meteo").attributes or {})["llmtrace.outcome"] == "ok"
 
 
 def test_errors_end_every_span(spans: InMemorySpanExporter, agent_server: AgentServer) -> None:

@@ -142,7 +142,8 @@ class TracedMethod:
         try:
             value = yield from steps(body, run.context)
         except BaseException as error:
-            self._end(run, error=error)
+            # A body that yields when it is closed raises another error.
+            self._end(run, error=error.__context__ if isinstance(error.__context__, GeneratorExit) else error)
             raise
         self._end(run, result=value)
         return value
