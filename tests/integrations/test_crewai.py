@@ -16,7 +16,7 @@ os.environ.setdefault("CREWAI_DISABLE_TELEMETRY", "true")
 pytest.importorskip("crewai")
 
 from crewai import LLM, Agent, Crew, Task
-from crewai.flow.flow import Flow, start
+from crewai.flow.flow import Flow, listen, start
 from crewai.tools import tool
 
 pytestmark = [
@@ -83,26 +83,51 @@ def test_crew_is_one_trace(spans: InMemorySpanExporter, run: Any) -> None:
     assert ids == [None, ("d1",)]
 
 
-def test_agent_without_a_crew_is_one_trace(spans: InMemorySpanExporter) -> None:
+async def _kickoff() -> None:
+    await meteo().kickoff("weather in Paris?")  # a coroutine in an event loop
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: meteo().kickoff("weather in Paris?"),
+        lambda: asyncio.run(meteo().kickoff_async("weather in Paris?")),
+        lambda: asyncio.run(meteo().akickoff("weather in Paris?")),
+        lambda: asyncio.run(_kickoff()),
+    ],
+)
+def test_agent_without_a_crew_is_one_trace(spans: InMemorySpanExporter, run: Any) -> None:
     """An agent that is started directly is the root."""
-    meteo().kickoff("weather in Paris?")
+    run()
     finished = spans.get_finished_spans()
-    assert tree(finished)[0] == "invoke_agent meteo"
+    alone = [line[4:] for line in CREW_TREE[2:]]
+    assert tree(finished) == [*alone[:3], "    retrieval", alone[3]]
     check_money(finished, calls=2)
 
 
 def test_flow_is_a_workflow(spans: InMemorySpanExporter) -> None:
-    """A flow has one span, above the crews that it starts."""
+    """A flow has a span, and each of its methods one below it, above the crews that it starts."""
 
     class Journey(Flow[Any]):
         @start()
         def begin(self) -> Any:
             return trip().kickoff()
 
+        @listen(begin)
+        async def end(self) -> Any:
+            return await meteo().kickoff("weather in Paris?")
+
     Journey().kickoff()
     finished = spans.get_finished_spans()
-    assert tree(finished)[:2] == ["invoke_workflow Journey", "  invoke_workflow trip"]
-    check_money(finished, calls=2)
+    steps = [line for line in tree(finished) if "invoke_" in line]
+    assert steps == [
+        "invoke_workflow Journey",
+        "  invoke_workflow begin",
+        *[f"    {line}" for line in CREW_TREE[:3]],
+        "  invoke_workflow end",
+        "    invoke_agent meteo",
+    ]
+    check_money(finished, calls=4)
 
 
 def test_errors_end_every_span(spans: InMemorySpanExporter, agent_server: AgentServer) -> None:

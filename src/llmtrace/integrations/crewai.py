@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._compat.standard_library import running_task
 from ..context.operation import Operation
 from ..providers._patches import Patches
 from ._runs import parse_json
@@ -18,9 +19,11 @@ def install(module: Any) -> Patches:
     flow, task, agent = "crewai.flow.runtime:Flow", "crewai.task:Task", "crewai.agent.core:Agent"
     _CREW.install_in(patches, module, "Crew.kickoff", "async Crew.akickoff")
     _CREW.install_in(patches, module, f"async {flow}.kickoff_async", f"async {flow}.akickoff")
+    _STEP.install_in(patches, module, f"async {flow}._execute_method")
     _TASK.install_in(patches, module, f"{task}._execute_core", f"async {task}._aexecute_core")
-    for method in ("execute_task", "kickoff"):
-        _AGENT.install_in(patches, module, f"{agent}.{method}", f"async {agent}.a{method}")
+    _AGENT.install_in(patches, module, f"{agent}.execute_task", f"async {agent}.aexecute_task")
+    _LONE_AGENT.install_in(patches, module, f"{agent}.kickoff")
+    _AGENT.install_in(patches, module, f"async {agent}.kickoff_async")
     for tool in ("crewai.tools.base_tool:BaseTool", "crewai.tools.base_tool:Tool"):
         _TOOL.install_in(patches, module, f"{tool}.run", f"async {tool}.arun")
     tool = "crewai.tools.structured_tool:CrewStructuredTool"
@@ -35,6 +38,13 @@ def _name_unless_streamed(runner: Any, *_: Any) -> object:
     if getattr(runner, "stream", False) is True or type(runner).__module__.startswith("crewai.agents."):
         return None
     return getattr(runner, "name", None) or type(runner).__name__
+
+
+def _name_step(flow: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    """Return the name of a method of a flow; ``None`` for CrewAI's own flows."""
+    if type(flow).__module__.startswith("crewai.agents."):
+        return None
+    return argument(args, kwargs, 0, "method_name")
 
 
 def _begin_search(knowledge: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], operation: Operation) -> None:
@@ -54,8 +64,16 @@ def _output(result: Any) -> Any:
 
 
 _CREW = TracedMethod("crewai", "workflow", _name_unless_streamed, read_arguments=_inputs, read_result=_output)
+_STEP = TracedMethod("crewai", "workflow", _name_step, read_result=lambda result: _output(result[0]))
 _TASK = TracedMethod("crewai", "workflow", lambda task, *_: task.name or "task", read_result=_output)
 _AGENT = TracedMethod("crewai", "agent", lambda agent, *_: agent.role, read_result=_output)
+_LONE_AGENT = TracedMethod(
+    "crewai",
+    "agent",
+    # In an event loop ``kickoff`` returns the coroutine of ``kickoff_async``.
+    lambda agent, *_: None if running_task() else agent.role,
+    read_result=_output,
+)
 _TOOL = TracedMethod(
     "crewai",
     "tool",
