@@ -48,6 +48,28 @@ async def test_attempts_are_below_one_span(spans: InMemorySpanExporter, asynchro
     check_money(finished, calls=2)
 
 
+@pytest.mark.parametrize("content", [False, True])
+async def test_invalid_responses_are_events(request: pytest.FixtureRequest, content: bool) -> None:
+    """The span of the attempts says why each was not valid, with the text of the error if content is recorded."""
+    spans = request.getfixturevalue("content_spans" if content else "spans")
+    messages: Any = [{"role": "user", "content": "weather?"}]
+    for client in (openai.OpenAI(), openai.AsyncOpenAI()):
+        answer = instructor.from_openai(client).create(
+            model="gpt-4o-mini", messages=messages, response_model=weather(2), max_retries=3
+        )
+        assert (await answer if isinstance(client, openai.AsyncOpenAI) else answer).city == "Paris"
+    extractions = [span for span in spans.get_finished_spans() if span.name == "invoke_workflow Weather"]
+    assert len(extractions) == 2
+    for span in extractions:
+        assert span.status.status_code.name == "UNSET"
+        (event,) = span.events
+        assert (event.name, str(event.attributes["exception.type"])) == (
+            "exception",
+            "pydantic_core._pydantic_core.ValidationError",
+        )
+        assert ("not yet" in event.attributes.get("exception.message", "")) is content
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_streamed_response_is_one_trace(spans: InMemorySpanExporter, asynchronous: bool) -> None:
     """A response model that is read in parts has one call below its span, whose tokens are counted once."""

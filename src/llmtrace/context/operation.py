@@ -108,6 +108,9 @@ class OperationEmitter(Protocol):
     def begin(self, operation: Operation, outer: Context) -> Context:
         """Start a span below the span of ``outer`` and return the context in which it is current."""
 
+    def record_error(self, operation: Operation, error: BaseException) -> None:
+        """Record an error that does not end ``operation``."""
+
     def end(self, operation: Operation) -> None:
         """End the span of ``operation`` and record its attributes."""
 

@@ -162,6 +162,15 @@ class OperationSpans(SpanWriter):
         operation.span = tracer.start_span(title, operation.parent or outer, kind=kind, attributes=attributes)
         return set_span_in_context(operation.span, outer)
 
+    def record_error(self, operation: Operation, error: BaseException) -> None:
+        """Add the event of an exception to the span of an operation."""
+        self._add_exception(operation, error)
+
+    def _add_exception(self, operation: Operation, error: BaseException) -> Attributes:
+        event = describe_exception(error, self.content, with_content=operation.reads_content)
+        operation.span.add_event(names.EXCEPTION, event)
+        return event
+
     def end(self, operation: Operation) -> None:
         """End the span of an operation.
 
@@ -207,7 +216,7 @@ class OperationSpans(SpanWriter):
         policy = self.content if operation.reads_content else None
         existing, limit = limits_of(span)
         attributes = self._describe(operation, policy, existing)
-        self._describe_end(operation, policy, attributes)
+        self._describe_end(operation, attributes)
         set_attributes(span, add_bridges(attributes, self.bridges, existing, limit))
 
     def _describe(self, operation: Operation, policy: ContentPolicy | None, existing: Any) -> Attributes:
@@ -221,7 +230,7 @@ class OperationSpans(SpanWriter):
         self.content.clean(attributes)
         return {**start, **dict(existing), **attributes}
 
-    def _describe_end(self, operation: Operation, policy: ContentPolicy | None, into: Attributes) -> None:
+    def _describe_end(self, operation: Operation, into: Attributes) -> None:
         error = operation.error
         if error is None or isinstance(error, GeneratorExit):
             into[names.OUTCOME] = "ok"  # the caller left the generator early
@@ -231,9 +240,8 @@ class OperationSpans(SpanWriter):
             return
         into[names.OUTCOME] = "error"
         into[names.ERROR_TYPE] = error_type(error)
-        event = describe_exception(error, self.content, with_content=policy is not None)
+        event = self._add_exception(operation, error)
         text = str(event.get(names.EXCEPTION_MESSAGE, type(error).__qualname__))
-        operation.span.add_event(names.EXCEPTION, event)
         operation.span.set_status(Status(StatusCode.ERROR, encodable(text)))
 
     def score(self, score: Score) -> None:
