@@ -11,6 +11,7 @@ from agent_server import AgentServer, check_money, only, tree
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import llmtrace
+from llmtrace.capture import worker
 
 pytest.importorskip("llama_index.core")
 
@@ -111,6 +112,39 @@ def test_chat_engine_is_a_workflow(spans: InMemorySpanExporter, index: VectorSto
     """A chat engine has a span above its search and its call."""
     index.as_chat_engine(llm=Model(), chat_mode="context").chat("weather?")
     assert tree(spans.get_finished_spans()) == ["invoke_workflow ContextChatEngine", *QUERY_TREE[1:]]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("mode", ["simple", "context", "condense_question"])
+async def test_streamed_chat_ends_with_its_stream(
+    spans: InMemorySpanExporter, index: VectorStoreIndex, mode: Any, asynchronous: bool
+) -> None:
+    """A streamed chat lasts as long as the call that it streams, and nothing inside is cancelled."""
+    engine = index.as_chat_engine(llm=Model(), chat_mode=mode)
+    if asynchronous:
+        answer = await engine.astream_chat("weather?")
+        assert [part async for part in answer.async_response_gen()]
+    else:
+        streamed = engine.stream_chat("weather?")
+        assert list(streamed.response_gen)
+    finished = spans.get_finished_spans()
+    root, call = tree(finished)[0], only(finished, "chat gpt-4o-mini")
+    assert {(span.attributes or {})["llmtrace.outcome"] for span in finished} == {"ok"}
+    assert (only(finished, root).end_time or 0) >= (call.end_time or 0)
+    check_money([span for span in finished if "embeddings" not in span.name], calls=1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_streamed_chat_that_fails_has_its_error(
+    spans: InMemorySpanExporter, index: VectorStoreIndex, agent_server: AgentServer
+) -> None:
+    """The error of a streamed call reaches the reader, and the span of the chat records it."""
+    agent_server.status = 400
+    with pytest.raises(Exception, match="400"):
+        list(index.as_chat_engine(llm=Model(), chat_mode="simple").stream_chat("weather?").response_gen)
+    assert worker.drain(30)
+    chat = only(spans.get_finished_spans(), "invoke_workflow SimpleChatEngine").attributes or {}
+    assert chat["error.type"] == "400"
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Generator
 from functools import cache, partial
 from types import AsyncGeneratorType, GeneratorType
@@ -36,6 +37,8 @@ _AGENTS = ("AgentWorkflow", "BaseWorkflowAgent")
 """Workflows whose steps get no span: they are the same in every run of an agent."""
 
 _runs = OpenRuns("llama_index")
+_streamed_chats: dict[int, str] = {}
+"""Ids of the spans of chats whose text is still being received, by the id of the response object."""
 
 
 def install(module: Any) -> Patches:
@@ -78,6 +81,7 @@ class _SpanHandler:
             with _runs.ending(id_):
                 if run is not None:
                     run.operation.error = _read_result(run, instance, result)
+            _end_chat(id(instance))
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
@@ -86,6 +90,7 @@ class _SpanHandler:
             with _runs.ending(id_) as run:
                 if run is not None:
                     run.operation.error = err
+            _end_chat(id(instance), err)
         except Exception:
             log_internal_error("end a span of LlamaIndex")
 
@@ -141,11 +146,27 @@ def _continues(id_: str, run: CallbackRun, result: Any) -> bool:
     elif isinstance(stream, AsyncGeneratorType):
         result.response_gen = _astream(id_, run, stream)
     else:
-        return False
+        return type(result).__name__ == "StreamingAgentChatResponse" and _continues_chat(id_, result)
     # A generator that is dropped before its first item never runs its ``finally``.
     worker.start()
     weakref.finalize(result.response_gen, worker.submit, partial(_runs.end, id_))
     return True
+
+
+def _continues_chat(id_: str, response: Any) -> bool:
+    """Return True if a thread or task still receives the text of ``response``. The operation ends with its method."""
+    worker.start()
+    key = id(response)
+    _streamed_chats[key] = id_
+    weakref.finalize(response, worker.submit, partial(_end_chat, key, CancelledError(), id_))
+    received = response.is_done or response.exception is not None
+    return not (received and _streamed_chats.pop(key, None))
+
+
+def _end_chat(key: int, error: BaseException | None = None, only: str | None = None) -> None:
+    """End the chat whose text was received by a method of the response object with the id ``key``, if there is one."""
+    if key in _streamed_chats and only in (None, _streamed_chats[key]):
+        _runs.end(_streamed_chats.pop(key), error)
 
 
 def _stream(id_: str, run: CallbackRun, body: Any) -> Generator[Any, Any, Any]:
