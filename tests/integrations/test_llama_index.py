@@ -163,6 +163,25 @@ async def test_agent_run_is_one_trace(spans: InMemorySpanExporter, streaming: bo
     assert llmtrace.current().agent is None
 
 
+async def test_agents_of_a_workflow_take_turns(spans: InMemorySpanExporter) -> None:
+    """Each agent of a workflow has the calls and tools of its turn, and the next begins at the handoff."""
+    # The loopback model requests the first tool, with "Paris" for each argument.
+    first = meteo(tools=[], description="d", can_handoff_to=["Paris"])
+    agents = [first, meteo(name="Paris", tools=[], description="d", can_handoff_to=[])]
+    await AgentWorkflow(agents=agents, root_agent="meteo").run("weather?")
+    finished = spans.get_finished_spans()
+    assert tree(finished) == [
+        "invoke_workflow AgentWorkflow",
+        "  invoke_agent meteo",
+        "    chat gpt-4o-mini",
+        "    execute_tool handoff",
+        "  invoke_agent Paris",
+        "    chat gpt-4o-mini",
+    ]
+    assert {(span.attributes or {})["llmtrace.outcome"] for span in finished} == {"ok"}
+    check_money(finished, calls=2)
+
+
 async def test_documents_of_a_tool_reach_the_answer(spans: InMemorySpanExporter, index: VectorStoreIndex) -> None:
     """An agent that searches with a tool has the query below it, and its answer names the documents."""
     search = QueryEngineTool.from_defaults(index.as_query_engine(llm=Model()), name="search", description="Search.")
@@ -185,7 +204,8 @@ async def test_workflows_are_recorded_with_their_calls(spans: InMemorySpanExport
     finished = spans.get_finished_spans()
     trees = sorted(tree([span for span in finished if span.context.trace_id == trace]) for trace in traces(finished))
     flow = ["invoke_workflow Flow", "  invoke_workflow ask", "    chat gpt-4o-mini"]
-    assert trees == [["invoke_workflow AgentWorkflow", "  chat gpt-4o-mini"], flow, flow]
+    agents = ["invoke_workflow AgentWorkflow", "  invoke_agent meteo", "    chat gpt-4o-mini"]
+    assert trees == [agents, flow, flow]
 
 
 def traces(spans: Any) -> set[int]:

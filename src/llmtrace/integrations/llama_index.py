@@ -78,6 +78,7 @@ class _SpanHandler:
             if run is not None and _continues(id_, run, result):
                 run.detach()
                 return
+            _runs.end((id_, "agent"))
             with _runs.ending(id_):
                 if run is not None:
                     run.operation.error = _read_result(run, instance, result)
@@ -109,8 +110,12 @@ def _kind(cls: type, method: str) -> str | None:
 def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> None:
     owner, _, method = id_[:-_ID_CHARS].rpartition(".")
     kind = _kind(type(instance), method)  # type: ignore[arg-type]  # classes are hashable
-    if instance is None and str(parent)[:-_ID_CHARS].endswith(".run") and owner not in _AGENTS:
-        kind = "workflow"  # a step of a workflow
+    if instance is None and str(parent)[:-_ID_CHARS].endswith(".run"):
+        if owner == "AgentWorkflow":
+            _enter_step_of_agents(id_, arguments, parent)
+            return
+        if owner not in _AGENTS:
+            kind = "workflow"  # a step of a workflow
     # Skip the ``run`` of older releases of workflows: it returns at once, and nothing is called then.
     if kind is None or (method == "run" and "init_state" not in arguments):
         _runs.skip(id_, parent)
@@ -138,6 +143,18 @@ def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> N
     elif run.reads_content and method != "run":
         operation.arguments = arguments.get("ev") if instance is None else getattr(question, "query_str", question)
     run.attach()
+
+
+def _enter_step_of_agents(id_: str, arguments: dict[str, Any], workflow: Any) -> None:
+    """Make the agent current whose turn it is. It lasts until the turn of another agent, or the end of the workflow."""
+    key = workflow, "agent"
+    name = getattr(arguments.get("ev"), "current_agent_name", None)
+    active = _runs.own(key)
+    if name is not None and (active is None or active.operation.name != name):
+        _runs.end(key)
+        _runs.begin(key, workflow, "agent", str(name))
+    _runs.skip(id_, workflow if _runs.own(key) is None else key)
+    _runs.attach(id_)  # in the task of the step
 
 
 def _continues(id_: str, run: CallbackRun, result: Any) -> bool:
