@@ -28,6 +28,7 @@ from agents import (
     set_trace_processors,
     trace,
 )
+from agents.tracing import traces
 from openai import AsyncOpenAI
 
 pytestmark = pytest.mark.usefixtures("agent_server")
@@ -113,6 +114,29 @@ async def test_trace_of_the_application_is_the_workflow(spans: InMemorySpanExpor
     assert {(span.attributes or {})["session.id"] for span in finished} == {"g-1"}
     assert {(span.attributes or {})["llmtrace.feature"] for span in finished} == {"trip"}
     assert llmtrace.current().session is None
+
+
+async def test_resumed_run_has_its_workflow_and_session(spans: InMemorySpanExporter) -> None:
+    """A run that waits for approval continues in a trace with the same name and session."""
+    if not hasattr(traces, "ReattachedTrace"):
+        pytest.skip("this release resumes no traces")
+
+    @function_tool(needs_approval=True)
+    def weather(city: str) -> str:
+        """Weather of a city."""
+        return f"sunny in {city}"
+
+    agent = meteo(tools=[weather])
+    config = RunConfig(workflow_name="trip", group_id="g-1")
+    waiting = await Runner.run(agent, "weather in Paris?", run_config=config)
+    state = waiting.to_state()
+    state.approve(waiting.interruptions[0])
+    assert (await Runner.run(agent, state, run_config=config)).final_output == "sunny"
+    finished = spans.get_finished_spans()
+    first = ["invoke_workflow trip", "  invoke_agent meteo", "    chat gpt-4o-mini", "    execute_tool weather"]
+    resumed = [*first[:2], first[3], first[2]]
+    assert tree(finished) == [*first, *resumed]
+    assert {(span.attributes or {})["session.id"] for span in finished} == {"g-1"}
 
 
 async def test_handoff_is_recorded(spans: InMemorySpanExporter) -> None:

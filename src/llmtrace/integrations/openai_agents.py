@@ -27,8 +27,10 @@ def install(module: Any) -> Patches:
 
 
 def _wrap_trace(module: Any, patches: Patches) -> None:
-    patches.wrap_in(module, "TraceImpl", "start", _start_trace)
-    patches.wrap_in(module, "TraceImpl", "finish", _finish_trace)
+    for name in ("TraceImpl", "ReattachedTrace"):  # the trace of a run that is resumed, in newer releases
+        if name == "TraceImpl" or hasattr(module, name):
+            patches.wrap_in(module, name, "start", _start_trace)
+            patches.wrap_in(module, name, "finish", _finish_trace)
 
 
 def _start_trace(wrapped: Any, trace: Any, args: Any, kwargs: Any) -> Any:
