@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ AGENT_TREE = ["invoke_agent meteo", "  chat gpt-4o-mini", "  execute_tool weathe
 def weather(city: str) -> str:
     """Weather of a city."""
     return f"sunny in {city}"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect LlamaIndex's open databases here, where their warnings are ignored."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")

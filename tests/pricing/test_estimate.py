@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 from typing import Any
 
+import openai
 import pytest
 from google import genai
 from google.genai import types
@@ -79,6 +82,19 @@ def test_stream_left_before_its_usage_is_estimated(vendor: Vendor, caplog: pytes
     assert found["llmtrace.usage.estimated_output_tokens"] == 2
     assert found["llmtrace.cost.estimated_usd"] == pytest.approx((8 * 2.5 + 2 * 10) / 1e6)
     assert "llm.cost.total" not in found
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("vendor")
+async def test_cancelled_call_logs_nothing_about_its_server(caplog: pytest.LogCaptureFixture) -> None:
+    """The input of a call that is cancelled before its response is estimated, and its server is not to blame."""
+    exporter = instrument_spans(estimate_usage="separate")
+    with socket.create_server(("127.0.0.1", 0)) as silent, caplog.at_level(logging.WARNING, "llmtrace"):
+        client = openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}", api_key="k")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.chat.completions.create(model="gpt-4o", messages=PROMPT), 0.2)
+        found = attributes(exporter)
+    assert found["llmtrace.usage.estimated_input_tokens"] == 8
     assert caplog.records == []
 
 

@@ -323,7 +323,8 @@ class CallState:
             self.response,
             self._request_content(),
             self.output_text,
-            usage_expected=self.injected_include_usage or self.ended_early,
+            # A call that was cancelled has no response that could report it.
+            usage_expected=self.injected_include_usage or self.ended_early or self.outcome == "cancelled",
         )
 
     def _request_content(self) -> RequestContent:

@@ -93,8 +93,9 @@ class Estimator:
     ) -> tuple[Estimate, Response]:
         """Count the tokens of a call and price them, for a response without usage or with that of a broken stream.
 
-        ``usage_expected`` is true if llmtrace requested the usage, or if the stream ended before the chunk that reports
-        it. Return the estimate, and the response: with the counts as its usage if the setting is ``usage``.
+        ``usage_expected`` is true if llmtrace requested the usage, or if the call ended before the response or chunk
+        that reports it. Return the estimate, and the response: with the counts as its usage if the setting is
+        ``usage``.
         """
         counted = estimate(
             response.model or call.request.model,
