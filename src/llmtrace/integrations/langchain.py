@@ -303,7 +303,7 @@ def _classify(name: str, tags: Any, metadata: Mapping[str, Any], outer: str | No
 def _starting_graph() -> Any:
     """Return the graph that calls the callback now, or ``None`` if a runnable of another kind does.
 
-    Callbacks get the name of a graph alone, which does not tell an agent or a graph from other runnables.
+    Callbacks get the name of a graph alone, which may be that of any runnable.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (module := frame.f_globals.get("__name__")) in _CALLBACK_MODULES:
