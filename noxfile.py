@@ -25,7 +25,7 @@ COMPANIONS = {
     "oldest": ("langchain==1.0.0", "langgraph-prebuilt<1.0.9", "langchain-openai==1.1.9", "openai==2.9.0"),
     "oldest_stores": ("milvus-lite>=3,<4",),
     "stores": ("milvus-lite<4",),
-    "other": ("google-adk<3", "pydantic-ai-slim[openai]<3"),
+    "other": ("google-adk>=2.13,<3", "pydantic-ai-slim[openai]<3"),
 }
 """What else the tests of a group use."""
 

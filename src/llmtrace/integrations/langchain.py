@@ -316,7 +316,7 @@ def _is_agent(graph: Any) -> bool:
     nodes = getattr(getattr(graph, "builder", None), "nodes", {})
     for name, module in _AGENTS:
         function = getattr(getattr(nodes.get(name), "runnable", None), "func", None)
-        if function is not None and function.__module__ == module:
+        if getattr(function, "__module__", None) == module:
             return True
     return False
 
