@@ -22,10 +22,10 @@ for _name, _row in tomllib.loads(Path("docs", "frameworks.toml").read_text(encod
     for _group in _row.get("sessions", ()):
         FRAMEWORKS.setdefault(_group, []).append(_name)
 COMPANIONS = {
-    "oldest": ("langchain==1.3.0", "langchain-openai==1.1.9", "openai==2.9.0"),
+    "oldest": ("langchain==1.0.0", "langgraph-prebuilt<1.0.9", "langchain-openai==1.1.9", "openai==2.9.0"),
     "oldest_stores": ("milvus-lite>=3,<4",),
     "stores": ("milvus-lite<4",),
-    "other": ("google-adk<3", "pydantic-ai-slim[openai]<3"),
+    "other": ("google-adk>=2.13,<3", "pydantic-ai-slim[openai]<3"),
 }
 """What else the tests of a group use."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -39,10 +41,11 @@ class _Handler(QuietHandler):
                 "usage": {"prompt_tokens": 1, "total_tokens": 1},
             }
         elif "enerateContent" in self.path:
-            line = json.dumps(_gemini(request))
-            stream = "stream" in self.path
-            self._send("text/event-stream", f"data: {line}\n\n".encode()) if stream else self._send(JSON, line.encode())
-            return
+            if "stream" in self.path and self.server.status == 200:
+                self._stream_gemini(request)
+                return
+            error = {"error": {"code": self.server.status, "message": "not accepted"}}
+            body = _gemini(request) if self.server.status == 200 else error
         elif self.server.status != 200:
             body = {"error": {"message": "not accepted"}}
         elif request.get("stream"):
@@ -53,6 +56,27 @@ class _Handler(QuietHandler):
             choice = {"index": 0, "finish_reason": finish, "message": message}
             body = {**FIRST, "object": "chat.completion", "choices": [choice], "usage": USAGE}
         self._send(JSON, json.dumps(body).encode())
+
+    def _stream_gemini(self, request: dict[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        response = _gemini(request)
+        (candidate,) = response["candidates"]
+        counts = {**response["usageMetadata"], "candidatesTokenCount": 1, "totalTokenCount": INPUT + 1}
+        last = {
+            **response,
+            "candidates": [{"content": {"role": "model", "parts": [{"text": ""}]}, "finishReason": "STOP"}],
+        }
+        with suppress(OSError):  # the client may have left
+            for chunk in (
+                {**response, "candidates": [{"content": candidate["content"]}], "usageMetadata": counts},
+                last,
+            ):
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+                self.server.resumed.wait(10)
 
     def _send(self, kind: str, body: bytes) -> None:
         self.send_response(self.server.status)
@@ -104,6 +128,9 @@ class AgentServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[dict[str, Any]] = []
         self.status = 200
+        self.resumed = threading.Event()
+        """Event that a stream of Gemini awaits after its first chunk."""
+        self.resumed.set()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 

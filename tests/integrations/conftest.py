@@ -27,6 +27,7 @@ def agent_server(_agent_server: AgentServer, monkeypatch: pytest.MonkeyPatch) ->
     """The loopback model, at the address of the environment."""
     _agent_server.requests.clear()
     _agent_server.status = 200
+    _agent_server.resumed.set()
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("OPENAI_BASE_URL", _agent_server.url)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")

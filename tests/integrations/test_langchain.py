@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
@@ -24,10 +25,11 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda, config
 from langchain_core.tools import create_retriever_tool, tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langgraph import prebuilt
 from langgraph._internal import _runnable
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Send, interrupt
 
 pytestmark = pytest.mark.usefixtures("agent_server")
@@ -250,6 +252,94 @@ def test_graph_inside_a_node_is_below_it(spans: InMemorySpanExporter) -> None:
     graph.compile(name="trip").invoke(QUESTION)
     nested = [f"    {line}" for line in AGENT_TREE]
     assert tree(spans.get_finished_spans()) == ["invoke_workflow trip", "  invoke_workflow expert", *nested]
+
+
+def react_agent(*tools: Any, **more: Any) -> Any:
+    """Return an agent of LangGraph's own constructor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        return prebuilt.create_react_agent(model(), tools=list(tools), **more)
+
+
+REACT_TREE = [line.replace("workflow model", "workflow agent") for line in AGENT_TREE]
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_agent_of_langgraph_is_an_agent(spans: InMemorySpanExporter, run: Any) -> None:
+    """An agent of ``create_react_agent`` has the tree of other agents."""
+    run(react_agent(weather, name="meteo"))
+    assert tree(spans.get_finished_spans()) == REACT_TREE
+    check_money(spans.get_finished_spans(), calls=2)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_agents_are_recognised_inside_a_graph(spans: InMemorySpanExporter, asynchronous: bool) -> None:
+    """Agents are those that are nodes or run in one, with or without a name, and other graphs are workflows."""
+    plain = StateGraph(MessagesState)
+    plain.add_node("step", lambda state: state)
+    plain.add_edge(START, "step")
+    nodes = {
+        "first": create_agent(model(), name="meteo"),
+        "second": create_agent(model()),
+        "third": react_agent(),
+        "fourth": plain.compile(name="plain"),
+        "fifth": RunnableLambda(
+            create_agent(model(), name="inner").invoke, create_agent(model(), name="inner").ainvoke
+        ),
+    }
+    graph = StateGraph(MessagesState)
+    for name, node in nodes.items():
+        graph.add_node(name, node)
+    for start, end in zip([START, *nodes], nodes, strict=False):
+        graph.add_edge(start, end)
+    outer = graph.compile(name="trip")
+    asyncio.run(outer.ainvoke(QUESTION)) if asynchronous else outer.invoke(QUESTION)
+    chat = "        chat gpt-4o-mini"
+    assert tree(spans.get_finished_spans()) == [
+        "invoke_workflow trip",
+        "  invoke_workflow first",
+        *("    invoke_agent meteo", "      invoke_workflow model", chat),
+        "  invoke_workflow second",
+        *("    invoke_agent LangGraph", "      invoke_workflow model", chat),
+        "  invoke_workflow third",
+        *("    invoke_agent LangGraph", "      invoke_workflow agent", chat),
+        "  invoke_workflow fourth",
+        *("    invoke_workflow plain", "      invoke_workflow step"),
+        "  invoke_workflow fifth",
+        *("    invoke_agent inner", "      invoke_workflow model", chat),
+    ]
+
+
+def test_agent_that_is_a_tool_is_below_the_tool(spans: InMemorySpanExporter) -> None:
+    """An agent that another manages by a tool is an agent too, also one that is built before ``instrument()``."""
+
+    @tool
+    def ask(city: str) -> str:
+        """Ask the expert."""
+        return str(expert.invoke(QUESTION)["messages"][-1].content)
+
+    llmtrace.uninstrument()
+    expert = create_agent(model(), name="expert")
+    boss = create_agent(model(), tools=[ask], name="boss")
+    provider, exporter = provider_and_exporter()
+    with llmtrace.instrument(tracer_provider=provider, strict=True):
+        boss.invoke(QUESTION)
+    assert tree(exporter.get_finished_spans())[:6] == [
+        "invoke_agent boss",
+        "  invoke_workflow model",
+        "    chat gpt-4o-mini",
+        "  invoke_workflow tools",
+        "    execute_tool ask",
+        "      invoke_agent expert",
+    ]
+
+
+def test_agent_keeps_its_name_in_a_run_with_another(spans: InMemorySpanExporter) -> None:
+    """The name of a run replaces that of an agent without a name alone."""
+    meteo().invoke(QUESTION, {"run_name": "trip"})
+    create_agent(model()).invoke(QUESTION, {"run_name": "trip"})
+    names = [span.name for span in spans.get_finished_spans() if span.name.startswith("invoke_agent")]
+    assert names == ["invoke_agent meteo", "invoke_agent trip"]
 
 
 def test_tasks_of_the_functional_api_have_spans(spans: InMemorySpanExporter) -> None:

@@ -7,6 +7,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial, wraps
+from types import FrameType
 from typing import Any
 
 from .._errors import log_internal_error
@@ -20,6 +21,10 @@ _HIDDEN = "langsmith:hidden"
 _NODE = "graph:step:"
 _GRAPH = "LangGraph"
 """Default name of a graph."""
+_GRAPH_MODULE = "langgraph.pregel.main"
+_CALLBACK_MODULES = (__name__, "langchain_core.callbacks.manager")
+_AGENTS = (("model", "langchain.agents.factory"), ("agent", "langgraph.prebuilt.chat_agent_executor"))
+"""Node in which an agent calls its model, and the module of the constructor, ``create_agent`` or another."""
 _SCORES = ("relevance_score", "score", "similarity_score", "_score")
 """Keys of a document's metadata under which retrievers and rerankers keep its score."""
 
@@ -287,8 +292,32 @@ def _classify(name: str, tags: Any, metadata: Mapping[str, Any], outer: str | No
     agent = metadata.get("lc_agent_name")
     if agent == name or (outer is None and metadata.get("ls_integration") == "langchain_create_agent"):
         return "agent", str(agent or name)
+    graph = _starting_graph()
+    if graph is not None:
+        return ("agent", name if graph.name == _GRAPH else str(graph.name)) if _is_agent(graph) else ("workflow", name)
     is_task = name == metadata.get("langgraph_node") != outer  # of the functional API
     return ("workflow", name) if outer is None or name == _GRAPH or is_task else (None, name)
+
+
+def _starting_graph() -> Any:
+    """Return the graph that calls the callback now, or ``None`` if a runnable of another kind does.
+
+    Callbacks get the name of a graph alone, which may be that of any runnable.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and (module := frame.f_globals.get("__name__")) in _CALLBACK_MODULES:
+        frame = frame.f_back
+    return frame.f_locals.get("self") if frame is not None and module == _GRAPH_MODULE else None
+
+
+def _is_agent(graph: Any) -> bool:
+    """Return True if a constructor of agents has built ``graph``: its node is a function of the same module."""
+    nodes = getattr(getattr(graph, "builder", None), "nodes", {})
+    for name, module in _AGENTS:
+        function = getattr(getattr(nodes.get(name), "runnable", None), "func", None)
+        if getattr(function, "__module__", None) == module:
+            return True
+    return False
 
 
 def _reported(error: BaseException) -> BaseException | None:
