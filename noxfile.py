@@ -17,15 +17,16 @@ nox.options.sessions = ["lint", "types", "layers", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 FRAMEWORKS: dict[str, list[str]] = {}
-"""Names of bridges by group: of frameworks that can be installed together."""
+"""Names of frameworks that can be installed together, by group. Those without a bridge are among the companions."""
 for _name, _row in tomllib.loads(Path("docs", "frameworks.toml").read_text(encoding="utf-8")).items():
     for _group in _row.get("sessions", ()):
         FRAMEWORKS.setdefault(_group, []).append(_name)
 COMPANIONS = {
-    "oldest": ("langchain==1.3.0", "langchain-openai==1.1.9", "openai==2.9.0"),
-    "oldest_stores": ("milvus-lite>=3,<4",),
+    "oldest": ("langchain==1.3.0", "langchain-openai==1.1.9", "openai==2.9.0", "agent-framework-openai<2"),
+    "oldest_stores": ("milvus-lite>=3,<4", "mcp==2.0.0"),
     "stores": ("milvus-lite<4",),
-    "other": ("google-adk<3", "pydantic-ai-slim[openai]<3"),
+    "other": ("google-adk<3", "mcp>=2,<3", "pydantic-ai-slim[openai]<3"),
+    "own_spans": ("agent-framework-openai<2", "mcp>=2,<3", "strands-agents[openai]<2"),
 }
 """What else the tests of a group use."""
 
