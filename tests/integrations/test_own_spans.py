@@ -119,17 +119,21 @@ def global_provider(telemetry: Any, monkeypatch: pytest.MonkeyPatch) -> InMemory
     return exporter
 
 
+@pytest.fixture
+def agent_framework(global_provider: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package, with its spans on, which the first releases leave off."""
+    observability = pytest.importorskip("agent_framework.observability")
+    monkeypatch.setattr(observability.OBSERVABILITY_SETTINGS, "enable_instrumentation", True)
+    return pytest.importorskip("agent_framework")
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_calls_join_the_spans_of_agent_framework(
-    global_provider: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, streamed: bool
+    agent_framework: Any, global_provider: InMemorySpanExporter, streamed: bool
 ) -> None:
     """Its chat spans get cost, tags, prompt and timings, and its agent's span the sum by another name."""
-    observability = pytest.importorskip("agent_framework.observability")
-    openai = pytest.importorskip("agent_framework.openai")
-    # The first releases are off without a variable of the environment.
-    monkeypatch.setattr(observability.OBSERVABILITY_SETTINGS, "enable_instrumentation", True)
-    client = openai.OpenAIChatCompletionClient("gpt-4o-mini")
-    agent = pytest.importorskip("agent_framework").Agent(client, name="meteo", tools=[weather])
+    client = pytest.importorskip("agent_framework.openai").OpenAIChatCompletionClient("gpt-4o-mini")
+    agent = agent_framework.Agent(client, name="meteo", tools=[weather])
     with llmtrace.tag(feature="trip"), llmtrace.prompt("brief", version="3"):
         if streamed:
             async for _ in agent.run("weather?", stream=True):
@@ -143,20 +147,21 @@ async def test_calls_join_the_spans_of_agent_framework(
     check_calls(spans, streamed=streamed)
 
 
-async def test_agent_without_spans_of_calls_keeps_its_token_counts(global_provider: InMemorySpanExporter) -> None:
+async def test_agent_without_spans_of_calls_keeps_its_token_counts(
+    agent_framework: Any, global_provider: InMemorySpanExporter
+) -> None:
     """An agent of the Agent Framework whose model has no spans is the only one with the usage of its calls."""
-    framework = pytest.importorskip("agent_framework")
 
-    class Model(framework.BaseChatClient):  # type: ignore[name-defined,misc]
+    class Model(agent_framework.BaseChatClient):  # type: ignore[misc]
         def _inner_get_response(self, **_: Any) -> Any:
             async def respond() -> Any:
-                usage = framework.UsageDetails(input_token_count=INPUT, output_token_count=OUTPUT)
-                message = framework.Message(role="assistant", contents=["sunny"])
-                return framework.ChatResponse(messages=[message], usage_details=usage)
+                usage = agent_framework.UsageDetails(input_token_count=INPUT, output_token_count=OUTPUT)
+                message = agent_framework.Message(role="assistant", contents=["sunny"])
+                return agent_framework.ChatResponse(messages=[message], usage_details=usage)
 
             return respond()
 
-    await framework.Agent(Model(), name="meteo").run("weather?")
+    await agent_framework.Agent(Model(), name="meteo").run("weather?")
     (span,) = global_provider.get_finished_spans()
     assert span.name == "invoke_agent meteo"
     assert (span.attributes or {})["gen_ai.usage.input_tokens"] == INPUT
@@ -192,7 +197,7 @@ async def test_calls_join_the_spans_of_strands(
 async def test_spans_of_mcp_have_the_calls_of_a_server_below_them(
     global_provider: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tool of a server is a span of the MCP SDK; a call that it makes is below, and its documents reach the answer."""
+    """A tool of a server is a span of the SDK; a call that it makes is below, and its documents reach the answer."""
     mcp = pytest.importorskip("mcp")
     server_module = pytest.importorskip("mcp.server")
     pytest.importorskip("mcp.shared._otel", reason="this release has no spans")

@@ -24,7 +24,7 @@ MAX_INTEGER = 2**63 - 1
 def is_call(span: StoredSpan) -> bool:
     """Return True if the span is a call to a model, not a retrieval, a tool, an agent or a workflow.
 
-    Frameworks name steps of their own as they like. A span of theirs with an unknown operation is a call if it has usage.
+    Frameworks have operations of their own. A span of theirs with an unknown operation is a call if it has usage.
     """
     operation = names.operation_of(span.attributes)
     if not isinstance(operation, str) or operation in _NOT_CALLS:
