@@ -1,9 +1,9 @@
 """Cost of the bridges to frameworks: CPU time that each adds to one event of the framework.
 
 Run it with ``python benchmarks/bridges.py [NAME ...]``. A span has two events, its start and its end. Each framework
-runs without a model: with a handler of its own kind that does nothing, with the bridge and content off, and with
-content on. The processor of the spans does nothing; with "read" it reads the attributes as an exporter does. A span
-written by hand is measured for comparison.
+runs without a model: with a handler of its own kind that does nothing, with one that writes a span by hand, with the
+bridge and content off, and with content on. The processor of the spans does nothing; with "read" it reads the
+attributes as an exporter does. A span written by hand in a loop is measured for comparison.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from importlib.metadata import version
 from statistics import median
 from typing import Any, NamedTuple
 
 from by_hand import cpu
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import Span, set_span_in_context
 
 import llmtrace
 
@@ -48,15 +50,34 @@ class Framework(NamedTuple):
 
     distribution: str
     run: Callable[[], Any]
-    no_op: Callable[[Counter], AbstractContextManager[None]]
-    """Installs a handler that does nothing but to pass each event on."""
+    handle: Callable[[Event, Event], AbstractContextManager[None]]
+    """Installs a handler that calls the first function when a span starts, and the second when it ends."""
 
 
-Counter = Callable[[], None]
+Event = Callable[[], None]
+NAMED = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", "gen_ai.tool.type": "function"}
 
 
 def ignore() -> None:
     """Do nothing with an event."""
+
+
+def write_by_hand() -> tuple[Event, Event]:
+    """Return functions that start and end a span with the attributes of a tool, below the one that is open."""
+    tracer = provider.get_tracer("by hand")
+    open_spans: list[Span] = []
+
+    def start() -> None:
+        parent = set_span_in_context(open_spans[-1]) if open_spans else None
+        open_spans.append(tracer.start_span("execute_tool weather", parent, attributes=NAMED))
+
+    def end() -> None:
+        span = open_spans.pop()
+        span.set_attribute("openinference.span.kind", "TOOL")
+        span.set_attribute("llmtrace.outcome", "ok")
+        span.end()
+
+    return start, end
 
 
 def langchain() -> Framework:
@@ -88,20 +109,19 @@ def langchain() -> Framework:
     compiled = graph.compile()
 
     @contextmanager
-    def no_op(count: Counter) -> Iterator[None]:
-        def event(*_: Any, **__: Any) -> None:
-            count()
-
-        names = (f"on_{kind}_{step}" for kind in ("chain", "tool", "retriever") for step in ("start", "end"))
-        handler = type("NoOp", (BaseCallbackHandler,), {"run_inline": True, **dict.fromkeys(names, event)})()
+    def handle(start: Event, end: Event) -> Iterator[None]:
+        steps = {"start": lambda *_, **__: start(), "end": lambda *_, **__: end()}
+        kinds = "chain", "tool", "retriever"
+        methods = {f"on_{kind}_{step}": method for kind in kinds for step, method in steps.items()}
+        handler = type("Handler", (BaseCallbackHandler,), {"run_inline": True, **methods})()
         hooks = list(context._configure_hooks)
-        variable: ContextVar[Any] = ContextVar("no-op", default=handler)
+        variable: ContextVar[Any] = ContextVar("handler", default=handler)
         context._configure_hooks[:] = []  # without the handler of llmtrace, which LangChain never forgets
         context.register_configure_hook(variable, inheritable=True)
         yield
         context._configure_hooks[:] = hooks
 
-    return Framework("langchain-core", lambda: compiled.invoke({"question": TEXT}), no_op)
+    return Framework("langchain-core", lambda: compiled.invoke({"question": TEXT}), handle)
 
 
 def openai_agents() -> Framework:
@@ -117,17 +137,15 @@ def openai_agents() -> Framework:
                     pass
 
     @contextmanager
-    def no_op(count: Counter) -> Iterator[None]:
-        def event(*_: Any) -> None:
-            count()
-
-        names = "on_trace_start", "on_trace_end", "on_span_start", "on_span_end"
-        methods = {**dict.fromkeys(names, event), "shutdown": ignore, "force_flush": ignore}
-        set_trace_processors([type("NoOp", (TracingProcessor,), methods)()])
+    def handle(start: Event, end: Event) -> Iterator[None]:
+        methods: dict[str, Any] = {"shutdown": ignore, "force_flush": ignore}
+        methods |= dict.fromkeys(("on_trace_start", "on_span_start"), lambda *_: start())
+        methods |= dict.fromkeys(("on_trace_end", "on_span_end"), lambda *_: end())
+        set_trace_processors([type("Handler", (TracingProcessor,), methods)()])
         yield
         set_trace_processors([])
 
-    return Framework("openai-agents", run, no_op)
+    return Framework("openai-agents", run, handle)
 
 
 def llama_index() -> Framework:
@@ -146,17 +164,14 @@ def llama_index() -> Framework:
     search = FunctionTool.from_defaults(lambda query: str(len(manuals.retrieve(query))), name="search")
 
     @contextmanager
-    def no_op(count: Counter) -> Iterator[None]:
-        def event(*_: Any, **__: Any) -> None:
-            count()
-
+    def handle(start: Event, end: Event) -> Iterator[None]:
         handlers = list(root_dispatcher.span_handlers)
-        methods = dict.fromkeys(("span_enter", "span_exit"), event)
-        root_dispatcher.add_span_handler(type("NoOp", (NullSpanHandler,), {"__module__": __name__, **methods})())
+        methods = {"span_enter": lambda *_, **__: start(), "span_exit": lambda *_, **__: end()}
+        root_dispatcher.add_span_handler(type("Handler", (NullSpanHandler,), {"__module__": __name__, **methods})())
         yield
         root_dispatcher.span_handlers = handlers
 
-    return Framework("llama-index-core", lambda: search.call(query="rain"), no_op)
+    return Framework("llama-index-core", lambda: search.call(query="rain"), handle)
 
 
 def haystack() -> Framework:
@@ -178,20 +193,20 @@ def haystack() -> Framework:
             pipeline.set_content_tag("haystack.pipeline.output_data", {"answer": TEXT})
 
     @contextmanager
-    def no_op(count: Counter) -> Iterator[None]:
-        class NoOp(NullTracer):
+    def handle(start: Event, end: Event) -> Iterator[None]:
+        class Handler(NullTracer):
             @contextmanager
             def trace(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-                count()
+                start()
                 with super().trace(*args, **kwargs) as span:
                     yield span
-                count()
+                end()
 
-        tracing.enable_tracing(NoOp())
+        tracing.enable_tracing(Handler())
         yield
         tracing.disable_tracing()
 
-    return Framework("haystack-ai", run, no_op)
+    return Framework("haystack-ai", run, handle)
 
 
 def smolagents() -> Framework:
@@ -211,7 +226,7 @@ def smolagents() -> Framework:
         for _ in range(2):
             weather(city="Paris")
 
-    return Framework("smolagents", run, lambda count: wrapped(Tool, "__call__", count))
+    return Framework("smolagents", run, partial(wrapped, Tool, "__call__"))
 
 
 def qdrant() -> Framework:
@@ -223,7 +238,7 @@ def qdrant() -> Framework:
     points = [models.PointStruct(id=number, vector=[0.1, 0.9], payload={"text": TEXT}) for number in (1, 2)]
     store.upsert("atlas", points)
     run = lambda: store.query_points("atlas", [0.2, 0.8], limit=2)  # noqa: E731
-    return Framework("qdrant-client", run, lambda count: wrapped(QdrantClient, "query_points", count))
+    return Framework("qdrant-client", run, partial(wrapped, QdrantClient, "query_points"))
 
 
 def crewai() -> Framework:
@@ -242,7 +257,7 @@ def crewai() -> Framework:
         for _ in range(2):
             weather.run(city="Paris")
 
-    return Framework("crewai", run, lambda count: wrapped(Tool if "run" in vars(Tool) else BaseTool, "run", count))
+    return Framework("crewai", run, partial(wrapped, Tool if "run" in vars(Tool) else BaseTool, "run"))
 
 
 def dspy() -> Framework:
@@ -260,12 +275,12 @@ def dspy() -> Framework:
             return "".join(tool(city="Paris") for _ in range(2))
 
     @contextmanager
-    def no_op(count: Counter) -> Iterator[None]:
-        with wrapped(Module, "__call__", count), wrapped(Tool, "__call__", count):
+    def handle(start: Event, end: Event) -> Iterator[None]:
+        with wrapped(Module, "__call__", start, end), wrapped(Tool, "__call__", start, end):
             yield
 
     trip = Trip()
-    return Framework("dspy", lambda: trip(question="weather?"), no_op)
+    return Framework("dspy", lambda: trip(question="weather?"), handle)
 
 
 def instructor() -> Framework:
@@ -287,18 +302,18 @@ def instructor() -> Framework:
     def run() -> None:
         create(model="m", messages=[{"role": "user", "content": "weather?"}], response_model=Weather)
 
-    return Framework("instructor", run, lambda count: wrapped(module, "retry_sync_v2", count))
+    return Framework("instructor", run, partial(wrapped, module, "retry_sync_v2"))
 
 
 @contextmanager
-def wrapped(owner: Any, name: str, count: Counter) -> Iterator[None]:
-    """Wrap a method or function in one that does nothing."""
+def wrapped(owner: Any, name: str, start: Event, end: Event) -> Iterator[None]:
+    """Wrap a method or function in one that calls ``start`` before it and ``end`` after it."""
     import wrapt
 
     def call(method: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        count()
+        start()
         result = method(*args, **kwargs)
-        count()
+        end()
         return result
 
     original = vars(owner)[name]
@@ -311,7 +326,7 @@ FRAMEWORKS = (langchain, openai_agents, llama_index, haystack, smolagents, crewa
 
 
 def measure(framework: Framework) -> tuple[int, int, list[float]]:
-    """Return events and spans of a run, and the nanoseconds: no-op, content off, off and read, on, on and read."""
+    """Return events and spans of a run, and nanoseconds: no-op, by hand, content off, off and read, on, on and read."""
     events = 0
 
     def count() -> None:
@@ -322,7 +337,7 @@ def measure(framework: Framework) -> tuple[int, int, list[float]]:
         for _ in range(times):
             framework.run()
 
-    with framework.no_op(count):
+    with framework.handle(count, count):
         framework.run()
     with llmtrace.instrument(tracer_provider=provider, strict=True):
         before = Counting.spans
@@ -330,15 +345,15 @@ def measure(framework: Framework) -> tuple[int, int, list[float]]:
         spans = Counting.spans - before
     rounds: list[list[float]] = []
     for number in range(ROUNDS + 1):
-        found = [0.0] * 5
-        for turn in range(5):  # who goes first changes
-            which = (number + turn) % 5
-            processor.reads = which in (2, 4)
-            if which == 0:
-                with framework.no_op(ignore):
+        found = [0.0] * 6
+        for turn in range(6):  # who goes first changes
+            which = (number + turn) % 6
+            processor.reads = which in (3, 5)
+            if which < 2:
+                with framework.handle(*(write_by_hand() if which else (ignore, ignore))):
                     found[which] = cpu(run, RUNS, WARM)
             else:
-                content = "no_content" if which < 3 else "span_only"
+                content = "no_content" if which < 4 else "span_only"
                 with llmtrace.instrument(tracer_provider=provider, capture_content=content):
                     found[which] = cpu(run, RUNS, WARM)
         rounds.append(found)
@@ -348,7 +363,6 @@ def measure(framework: Framework) -> tuple[int, int, list[float]]:
 def by_hand() -> tuple[float, float]:
     """Return the microseconds of a span without attributes, and of one with the attributes of a tool."""
     tracer = provider.get_tracer("by hand")
-    named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather", "gen_ai.tool.type": "function"}
 
     def bare(times: int) -> None:
         for _ in range(times):
@@ -357,7 +371,7 @@ def by_hand() -> tuple[float, float]:
 
     def described(times: int) -> None:
         for _ in range(times):
-            with tracer.start_as_current_span("execute_tool weather", attributes=named) as span:
+            with tracer.start_as_current_span("execute_tool weather", attributes=NAMED) as span:
                 span.set_attribute("openinference.span.kind", "TOOL")
                 span.set_attribute("llmtrace.outcome", "ok")
 
@@ -372,7 +386,7 @@ def main() -> None:
     bare, described = (each / 2 for each in by_hand())
     print(f"Python {sys.version.split()[0]}, opentelemetry-sdk {version('opentelemetry-sdk')}, CPU time\n")
     print(f"span by hand: {bare:.1f} us an event without attributes, {described:.1f} us with five of a tool\n")
-    titles = ("no-op", "off", "read", "on", "read")
+    titles = ("no-op", "by hand", "off", "read", "on", "read")
     print(f"{'microseconds an event':28}{'events':>7}{'spans':>6}" + "".join(f"{title:>8}" for title in titles))
     for make in FRAMEWORKS:
         if chosen and make.__name__ not in chosen:
@@ -386,7 +400,7 @@ def main() -> None:
         added = [base / 1e3 / events, *((each - base) / 1e3 / events for each in times)]
         name = f"{framework.distribution} {version(framework.distribution)}"
         print(f"{name:28}{events:7}{spans:6}" + "".join(f"{each:8.1f}" for each in added))
-    print("\nno-op: the whole run with a handler that does nothing; the others: what the bridge adds to that")
+    print("\nno-op: the whole run with a handler that does nothing; the others: what is added to that")
 
 
 if __name__ == "__main__":

@@ -69,9 +69,12 @@ def span_processors(tracer: Tracer) -> tuple[Any, ...] | None:
 
     Without them every span starts with the attributes that a sampler might read.
     """
-    processors: tuple[Any, ...] | None = getattr(getattr(tracer, "span_processor", None), "_span_processors", None)
-    if processors is None and type(getattr(tracer, "span_processor", None)) is sdk.SynchronousMultiSpanProcessor:
-        warn_missing("OpenTelemetry", "sdk.trace.SynchronousMultiSpanProcessor._span_processors", _SLOWER)
+    try:
+        processors: tuple[Any, ...] = tracer.span_processor._span_processors  # type: ignore[attr-defined]
+    except AttributeError:
+        if type(getattr(tracer, "span_processor", None)) is sdk.SynchronousMultiSpanProcessor:
+            warn_missing("OpenTelemetry", "sdk.trace.SynchronousMultiSpanProcessor._span_processors", _SLOWER)
+        return None
     return processors
 
 
@@ -102,10 +105,12 @@ def set_lazily(span: Span, make: Make) -> bool:
     Two threads that read at once both call it, so its result must not vary. Return False, with nothing changed, if the
     span has ended, is of another class, or has a limit of attribute length or a number limit below the default.
     """
-    bounded: Any = getattr(span, "_attributes", None)
-    if type(span) is not _SPAN or type(bounded) is not _BOUNDED_ATTRIBUTES:
+    if type(span) is not _SPAN:
         return False
     try:
+        bounded: Any = span._attributes  # type: ignore[attr-defined]
+        if type(bounded) is not _BOUNDED_ATTRIBUTES:
+            return False
         # Check is_recording too: the first releases leave the attributes of an ended span writable.
         if bounded._immutable or not span.is_recording() or "_dict" not in bounded.__dict__:
             return False

@@ -57,11 +57,11 @@ class Activation:
 
     def propagate_documents(self) -> None:
         """Pass the documents retrieved in this block to the enclosing block, or else to the trace."""
-        documents, replaces = self.documents.all_documents()
         path, self.path = self.path, None
         self.context = self.outer  # break the cycle of the activation and its context, which would wait for the GC
-        if not documents and not replaces:
+        if not self.documents.retrieved:
             return
+        documents, replaces = self.documents.all_documents()
         above, trace = state.activation_of(self.outer), state.trace_of(self.outer)
         if above is not None:
             above.documents.add(path, trace, documents, replace=replaces)

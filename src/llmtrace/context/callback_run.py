@@ -60,9 +60,11 @@ class CallbackRun:
     def encloses(self, context: Context) -> bool:
         """Return True if ``context`` is that of this operation, or of a block inside it."""
         activation = state.activation_of(context)
-        while activation is not None and activation is not self.activation:
+        while activation is not self.activation:
+            if activation is None:
+                return False
             activation = state.activation_of(activation.outer)
-        return activation is not None
+        return True
 
     def attach(self) -> None:
         """Make the context of the operation current in this thread or task, until ``detach`` is called in it."""
@@ -95,11 +97,12 @@ class CallbackRun:
 
     def propagate_documents(self) -> None:
         """Pass the documents retrieved inside to the operation above, for all that begins after this call."""
-        outer = innermost_operation(self.activation.outer) if self.operation.kind == "retrieval" else None
-        if outer is not None and outer.kind == "retrieval":
-            if outer.inner_documents is not None:  # else the outer search has selected among them
-                outer.inner_documents += self.activation.documents.all_documents()[0]
-            return
+        if self.operation.kind == "retrieval":
+            outer = innermost_operation(self.activation.outer)
+            if outer is not None and outer.kind == "retrieval":
+                if outer.inner_documents is not None:  # else the outer search has selected among them
+                    outer.inner_documents += self.activation.documents.all_documents()[0]
+                return
         self.activation.path = None  # not only for the thread or task in which the operation began
         self.activation.propagate_documents()
 

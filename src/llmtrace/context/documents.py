@@ -99,13 +99,14 @@ class DocumentContext:
     see what returned paths retrieved, because frameworks run each tool and each call to a model in a path of its own.
     """
 
-    __slots__ = ("_inherited", "_owner", "_retrieved", "shared")
+    __slots__ = ("_owner", "inherited", "retrieved", "shared")
 
     def __init__(self, inherited: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
-        self._inherited = inherited
+        self.inherited = inherited
         self._owner = None if owner is None else weakref.ref(owner)
         self.shared: bool = False
-        self._retrieved: list[_Retrieved] = []
+        self.retrieved: list[_Retrieved] = []
+        """Documents retrieved inside the block, in order."""
 
     def add(
         self, path: ExecutionPath | None, trace: int, documents: Iterable[Document], *, replace: bool = False
@@ -116,17 +117,17 @@ class DocumentContext:
         replace those retrieved before.
         """
         reference = None if path is None or path is self._live_owner() else weakref.ref(path)
-        self._retrieved.append(_Retrieved(reference, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))
-        if len(self._retrieved) > _MAX_DOCUMENTS:
-            del self._retrieved[0]
+        self.retrieved.append(_Retrieved(reference, trace, tuple(documents)[-_MAX_DOCUMENTS:], replace))
+        if len(self.retrieved) > _MAX_DOCUMENTS:
+            del self.retrieved[0]
 
     def documents_for(self, path: ExecutionPath | None, trace: int) -> tuple[Document, ...]:
         """Return the documents that a call made on ``path`` in ``trace`` can have received, each id once."""
-        if not self._retrieved:
-            return self._inherited
-        by_id = {document.id: document for document in self._inherited}
+        if not self.retrieved:
+            return self.inherited
+        by_id = {document.id: document for document in self.inherited}
         all_visible = path is self._live_owner()
-        for entry in self._retrieved:
+        for entry in self.retrieved:
             if not all_visible and not self._is_visible(entry, path):
                 continue
             if entry.trace and entry.trace != trace:
@@ -149,20 +150,15 @@ class DocumentContext:
 
     def all_documents(self) -> tuple[tuple[Document, ...], bool]:
         """Return all documents retrieved inside the block, and true if they replace those retrieved before it."""
-        if not self._retrieved:
+        if not self.retrieved:
             return (), False
         by_id: dict[str, Document] = {}
         replace = False
-        for entry in list(self._retrieved):
+        for entry in list(self.retrieved):
             if entry.replace:
                 by_id, replace = {}, True
             by_id |= {document.id: document for document in entry.documents}
         return tuple(by_id.values()), replace
-
-    @property
-    def empty(self) -> bool:
-        """True if no documents were inherited or retrieved."""
-        return not self._retrieved and not self._inherited
 
 
 _traces: OrderedDict[int, DocumentContext] = OrderedDict()

@@ -32,58 +32,65 @@ class Database(NamedTuple):
 
 
 class Operation:
-    """The data of one operation, from its start to its end."""
+    """The data of one operation, from its start to its end.
 
-    __slots__ = ("agent", "arguments", "call_context", "call_id", "calls", "client", "database", "description",
-                 "documents", "duration", "error", "first_input", "inference_calls", "inner_documents",
-                 "input_documents", "kind", "last_output", "name", "parent", "query", "reads_content", "result", "span",
-                 "started", "tool_calls", "top_k")  # fmt: skip
+    Fields that few operations set have their defaults in the class: most operations are created and ended by a
+    framework, many times a second.
+    """
 
-    def __init__(self, kind: str, name: str | None, call_context: CallContext) -> None:
-        self.kind: str = kind
-        """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
-        self.name: str | None = name
-        """Name of the tool, agent or workflow; the data source of a search or the model of a reranker, if any."""
-        self.call_context: CallContext = call_context
-        self.agent: str | None = call_context.agent
-        """Name of the agent that the operation belongs to."""
-        self.description: str | None = None
-        self.reads_content: bool = False
-        """True if arguments and results are recorded, so that they must be read."""
-        self.call_id: str | None = None
-        """Id that the model gave to the call of the tool."""
-        self.arguments: Any = None
-        self.result: Any = None
-        self.first_input: tuple[int, Sequence[Any]] | None = None
-        """Start of the earliest call inside, in nanoseconds, and the messages of its request."""
-        self.last_output: Sequence[Any] = ()
-        """Messages of the latest response inside."""
-        self.query: str | None = None
-        self.top_k: int | None = None
-        self.database: Database | None = None
-        """Database of a search, if it is known."""
-        self.input_documents: list[Document] = []
-        """Documents that a reranker ranks."""
-        self.documents: list[Document] = []
-        """Documents that a search retrieved or a reranker kept."""
-        self.inner_documents: list[Document] | None = []
-        """Documents of searches inside a search, its own if it adds none; ``None`` once it has added any itself."""
-        self.calls: Calls | None = None
-        """Calls made inside, if their sum is recorded."""
-        self.inference_calls: count[int] = count()
-        """Counter of the calls of an agent, not those of agents inside. ``next`` counts one, in any thread."""
-        self.tool_calls: count[int] = count()
-        """Counter of the tools of an agent, likewise."""
-        self.client: str = "scope"
-        """Last part of the tracer's name: the client library that runs the operation, or ``scope`` for the program."""
-        self.parent: Context | None = None
-        """Context of the parent span, if that is not the enclosing block's."""
-        self.error: BaseException | None = None
-        self.started: float = perf_counter()
-        self.duration: float = 0.0
-        """Seconds from start to end."""
-        self.span: Any = None
-        """Span of the operation, set by the emitter."""
+    kind: str
+    """``tool``, ``agent``, ``workflow``, ``retrieval`` or ``rerank``."""
+    name: str | None
+    """Name of the tool, agent or workflow; the data source of a search or the model of a reranker, if any."""
+    call_context: CallContext
+    agent: str | None
+    """Name of the agent that the operation belongs to."""
+    started: float
+    client: str
+    """Last part of the tracer's name: the client library that runs the operation, or ``scope`` for the program."""
+    description: str | None = None
+    reads_content: bool = False
+    """True if arguments and results are recorded, so that they must be read."""
+    call_id: str | None = None
+    """Id that the model gave to the call of the tool."""
+    arguments: Any = None
+    result: Any = None
+    first_input: tuple[int, Sequence[Any]] | None = None
+    """Start of the earliest call inside, in nanoseconds, and the messages of its request."""
+    last_output: Sequence[Any] = ()
+    """Messages of the latest response inside."""
+    query: str | None = None
+    top_k: int | None = None
+    database: Database | None = None
+    """Database of a search, if it is known."""
+    input_documents: list[Document]
+    """Documents that a reranker ranks."""
+    documents: list[Document]
+    """Documents that a search retrieved or a reranker kept."""
+    inner_documents: list[Document] | None
+    """Documents of searches inside a search, its own if it adds none; ``None`` once it has added any itself."""
+    calls: Calls | None = None
+    """Calls made inside, if their sum is recorded."""
+    inference_calls: count[int]
+    """Counter of the calls of an agent, not those of agents inside. ``next`` counts one, in any thread."""
+    tool_calls: count[int]
+    """Counter of the tools of an agent, likewise."""
+    parent: Context | None = None
+    """Context of the parent span, if that is not the enclosing block's."""
+    error: BaseException | None = None
+    duration: float = 0.0
+    """Seconds from start to end."""
+    span: Any = None
+    """Span of the operation, set by the emitter."""
+
+    def __init__(self, kind: str, name: str | None, call_context: CallContext, client: str = "scope") -> None:
+        self.kind = kind
+        self.name = name
+        self.call_context = call_context
+        self.agent = call_context.agent
+        self.client = client
+        self.input_documents, self.documents, self.inner_documents = [], [], []
+        self.started = perf_counter()
 
     def drop_content(self) -> None:
         """Drop content, context and span: a span that waits for its exporter must not keep them alive."""

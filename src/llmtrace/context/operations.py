@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any, Self, overload
 
 from opentelemetry.context import Context
@@ -49,8 +50,7 @@ class OperationBlock(Block[T_co]):
 
     def _enter(self, activation: Activation, function: CallArguments | None) -> Context:
         emitter = get_emitter()
-        operation = Operation(self._kind, self._name, activation.call_context)
-        operation.client = self.client
+        operation = Operation(self._kind, self._name, activation.call_context, self.client)
         activation.payload = operation, emitter
         if emitter is None:
             self._extend_context(activation, operation, rollup=False)
@@ -226,6 +226,7 @@ class _Agent(_RollupBlock):
 
     def _extend_context(self, activation: Activation, operation: Operation, *, rollup: bool) -> None:
         super()._extend_context(activation, operation, rollup=rollup)
+        operation.inference_calls, operation.tool_calls = count(), count()
         operation.agent = self._name
         activation.call_context = replace(activation.call_context, agent=self._name)
 

@@ -73,13 +73,20 @@ def documents_for(activation: Activation | None, context: Context) -> tuple[Docu
     """Return the retrieved documents that a call made now in ``context`` can have received."""
     if activation is None:
         return documents_in_trace(trace_of(context)) if has_traces() else ()
-    retrieved = activation.documents
-    return () if retrieved.empty else retrieved.documents_for(current_path(), trace_of(context))
+    documents = activation.documents
+    if not documents.retrieved and not documents.inherited:
+        return ()
+    return documents.documents_for(current_path(), trace_of(context))
 
 
 def with_activation(context: Context, activation: Activation) -> Context:
     """Return a copy of ``context`` with ``activation`` as its innermost block."""
     return Context({**context, _ACTIVATION_KEY: activation})
+
+
+def with_span(context: Context, span: Any) -> Context:
+    """Return a copy of ``context`` in which ``span`` is current."""
+    return Context({**context, SPAN_KEY: span})
 
 
 def with_call(context: Context, call: Any, span: Any) -> Context:

@@ -76,11 +76,13 @@ class SignalProvider:
     def provider(self) -> Any:
         """Return the current provider; ``None`` for metrics and logs without a destination."""
         if self._explicit_provider is not None:
-            self._warn_ignored("instrument() was given a provider")
+            if self._arguments is not NO_ARGUMENTS:
+                self._warn_ignored("instrument() was given a provider")
             return self._explicit_provider
         current = self._application()
         if current is not None:
-            self._warn_ignored("the application has set a provider of its own")
+            if self._arguments is not NO_ARGUMENTS:
+                self._warn_ignored("the application has set a provider of its own")
             if self._own is not None and not self._announced:
                 self._announced = True
                 _log.info("llmtrace sends %s through the application's provider from now on", self.signal.unit)
@@ -88,8 +90,8 @@ class SignalProvider:
         return self._own if self._created else self._create()
 
     def _warn_ignored(self, reason: str) -> None:
-        if self._arguments is NO_ARGUMENTS or self.signal is not TRACES:
-            return  # runs with every call
+        if self.signal is not TRACES:
+            return
         ignored = str(self._arguments)
         self._arguments = NO_ARGUMENTS
         if ignored:

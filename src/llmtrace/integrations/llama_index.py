@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Generator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
@@ -95,6 +95,7 @@ class _SpanHandler:
     prepare_to_exit_span = prepare_to_drop_span = new_span
 
 
+@lru_cache(1024)
 def _kind(cls: type, method: str) -> str | None:
     classes = {base.__name__ for base in cls.__mro__}
     return next((kinds[method] for name, kinds in _METHODS.items() if name in classes and method in kinds), None)
@@ -102,7 +103,7 @@ def _kind(cls: type, method: str) -> str | None:
 
 def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> None:
     owner, _, method = id_[:-_ID_CHARS].rpartition(".")
-    kind = _kind(type(instance), method)
+    kind = _kind(type(instance), method)  # type: ignore[arg-type]  # classes are hashable
     if instance is None and str(parent)[:-_ID_CHARS].endswith(".run") and owner not in _AGENTS:
         kind = "workflow"  # a step of a workflow
     # Skip the ``run`` of older releases of workflows: it returns at once, and nothing is called then.
@@ -123,7 +124,8 @@ def _enter(id_: str, arguments: dict[str, Any], instance: Any, parent: Any) -> N
         top_k = getattr(instance, "similarity_top_k" if kind == "retrieval" else "top_n", None)
         operation.top_k = top_k if type(top_k) is int else None
         if kind == "rerank":
-            operation.input_documents = [*read_documents(map(_document, arguments.get("nodes") or ()))]
+            nodes = arguments.get("nodes") or ()
+            operation.input_documents = [*read_documents(_document(node, run.reads_content) for node in nodes)]
     elif kind == "tool":
         operation.description = first_line(instance.metadata.description)
         if run.reads_content:
@@ -183,7 +185,7 @@ def _read_result(run: CallbackRun, instance: Any, result: Any) -> BaseException 
     """Read the result of an operation and return the error that it reports, if any."""
     operation = run.operation
     if operation.kind in ("retrieval", "rerank"):
-        run.add_documents([_document(node) for node in result or ()])
+        run.add_documents([_document(node, run.reads_content) for node in result or ()])
     elif run.reads_content:
         stopped = getattr(result, "result", None)
         operation.result = _text(result if stopped is None else stopped)
@@ -197,12 +199,7 @@ def _text(result: Any) -> Any:
     return result if isinstance(result, (str, dict, list)) or result is None else str(result)
 
 
-def _document(scored: Any) -> Any:
+def _document(scored: Any, with_content: bool) -> Any:
     node = getattr(scored, "node", scored)
-    content = getattr(node, "text", None)
-    return {
-        "id": node.node_id,
-        "score": getattr(scored, "score", None),
-        "content": content if isinstance(content, str) else None,
-        "metadata": node.metadata,
-    }
+    document = {"id": node.node_id, "score": getattr(scored, "score", None)}
+    return {**document, "content": getattr(node, "text", None), "metadata": node.metadata} if with_content else document

@@ -81,7 +81,7 @@ class ContentPolicy:
 
     def records_on_span(self, mode: str | None) -> bool:
         """Return True if content is written on spans under the content mode of the enclosing block."""
-        return self.with_mode(mode).span
+        return (self if mode is None else self.with_mode(mode)).span
 
     def json(self, value: Any) -> str:
         """Return plain values as JSON, redacted and within ``max_bytes``."""

@@ -24,11 +24,12 @@ from opentelemetry.trace import (
 )
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
-from .._errors import attempt
+from .._errors import log_internal_error
 from .._read import put
 from .._text import encodable
 from ..capture import worker
 from ..capture.failure import error_type
+from ..context import state
 from ..context.collect import Calls
 from ..context.operation import Operation
 from ..context.score import Score
@@ -160,7 +161,7 @@ class OperationSpans(SpanWriter):
         if operation.name is not None and operation.kind != "retrieval":
             title = encodable(f"{title} {self.content.label(operation.name)}")
         operation.span = tracer.start_span(title, operation.parent or outer, kind=kind, attributes=attributes)
-        return set_span_in_context(operation.span, outer)
+        return state.with_span(outer, operation.span)
 
     def end(self, operation: Operation) -> None:
         """End the span of an operation.
@@ -169,17 +170,20 @@ class OperationSpans(SpanWriter):
         generator was left early: the thread of the collector, which closes it, may hold any lock.
         """
         operation.duration = perf_counter() - operation.started
-        left_early = operation.error is not None and _is_left_early(operation.error)
-        if isinstance(operation.error, GeneratorExit):
+        error = operation.error
+        if isinstance(error, GeneratorExit):
             operation.error = GeneratorExit()  # without the frames
-        if operation.calls is None and not left_early:
+        if operation.calls is None and (error is None or not _is_left_early(error)):
             self._end(operation, None)
         else:
             worker.submit(partial(self._end, operation, time_ns()))
 
     def _end(self, operation: Operation, end_time: int | None) -> None:
         if self.observe is not None:
-            attempt("record the metrics of an operation", self.observe, operation)
+            try:
+                self.observe(operation)
+            except Exception:
+                log_internal_error("record the metrics of an operation")
         span = operation.span
         try:
             if not self._write_lazily(operation) and span.is_recording():
