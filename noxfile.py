@@ -17,15 +17,22 @@ nox.options.sessions = ["lint", "types", "layers", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 FRAMEWORKS: dict[str, list[str]] = {}
-"""Names of bridges by group: of frameworks that can be installed together."""
+"""Names of frameworks that can be installed together, by group. Those without a bridge are among the companions."""
 for _name, _row in tomllib.loads(Path("docs", "frameworks.toml").read_text(encoding="utf-8")).items():
     for _group in _row.get("sessions", ()):
         FRAMEWORKS.setdefault(_group, []).append(_name)
 COMPANIONS = {
-    "oldest": ("langchain==1.0.0", "langgraph-prebuilt<1.0.9", "langchain-openai==1.1.9", "openai==2.9.0"),
-    "oldest_stores": ("milvus-lite>=3,<4",),
+    "oldest": (
+        "langchain==1.0.0",
+        "langgraph-prebuilt<1.0.9",
+        "langchain-openai==1.1.9",
+        "openai==2.9.0",
+        "agent-framework-openai<2",
+    ),
+    "oldest_stores": ("milvus-lite>=3,<4", "mcp==2.0.0"),
     "stores": ("milvus-lite<4",),
-    "other": ("google-adk>=2.13,<3", "pydantic-ai-slim[openai]<3"),
+    "other": ("google-adk>=2.13,<3", "mcp>=2,<3", "pydantic-ai-slim[openai]<3"),
+    "own_spans": ("agent-framework-openai<2", "mcp>=2,<3", "strands-agents[openai]<2"),
 }
 """What else the tests of a group use."""
 
@@ -105,11 +112,12 @@ def litellm(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("group", list(FRAMEWORKS), ids=list(FRAMEWORKS))
 def frameworks(session: nox.Session, group: str) -> None:
-    """Run the tests of the bridges with frameworks that require other SDKs than the newest."""
+    """Run the tests and examples of frameworks that require other SDKs than the newest."""
     session.install("-e", ".[test]")
     which = "oldest" if group.startswith("oldest") else "newest"
     session.install("-e", ".[test]", *_releases(session, which, *FRAMEWORKS[group]), *COMPANIONS.get(group, ()))
-    session.run("pytest", "tests/integrations", *session.posargs)
+    examples = "tests/test_examples.py::test_example_of_a_framework_runs_and_prints_its_result"
+    session.run("pytest", "tests/integrations", *([examples] if which == "newest" else []), *session.posargs)
 
 
 @nox.session

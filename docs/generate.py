@@ -237,14 +237,16 @@ def decisions() -> str:
 
 
 def frameworks() -> str:
-    """Return the frameworks and vector stores that have a bridge, in the order of the registry."""
+    """Return the frameworks and vector stores, with the name of the bridge of those that have one."""
+    bridges = {each.name for each in INTEGRATIONS}
+    assert bridges <= FRAMEWORKS.keys()
     rows = []
-    for name in (each.name for each in INTEGRATIONS):
-        row = FRAMEWORKS[name]
+    for name, row in FRAMEWORKS.items():
         releases = row["tested"].replace("`", "").replace(", ", "<br>")
         # On a phone, the columns have no headings.
-        rows.append((f"{row['title']}<br>`{name}`", releases, row["contains"], f"not {row['missing']}"))
-    return table(("framework and its name", "tested", "its trace contains", "and what it does not"), rows)
+        title = f"{row['title']}<br>`{name}`" if name in bridges else row["title"]
+        rows.append((title, releases, row["contains"], f"not {row['missing']}"))
+    return table(("framework and its bridge", "tested", "its trace contains", "and what it does not"), rows)
 
 
 def unreleased() -> str:

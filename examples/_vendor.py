@@ -63,6 +63,16 @@ def tool_request(name: str, arguments: Any) -> Any:
     return {**response, "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
 
 
+def tool_chunks(name: str, arguments: Any) -> list[Any]:
+    """Return the chunks of a streamed chat completion that requests a call of a tool, and its usage."""
+    call = {"index": 0, "id": "call_1", "type": "function"}
+    call["function"] = {"name": name, "arguments": json.dumps(arguments)}
+    first, *_, end, usage = chunks("a b")
+    first["choices"][0]["delta"] = {"role": "assistant", "tool_calls": [call]}
+    end["choices"][0]["finish_reason"] = "tool_calls"
+    return [first, end, usage]
+
+
 def print_tree(spans: Any, under: Any = None, indent: str = "") -> None:
     """Print the names of the spans as a tree, with the cost of each call."""
     for span in sorted(spans, key=lambda span: span.start_time):

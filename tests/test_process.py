@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -135,3 +136,17 @@ def test_thread_is_a_daemon_with_our_name() -> None:
     thread.start()
     thread.join(10)
     assert done == [1]
+
+
+def test_thread_keeps_nothing_of_the_context_that_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that hand the context on to threads would make a call's span the parent of all that the thread does."""
+    current: ContextVar[str] = ContextVar("current", default="none")
+    seen: list[str] = []
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (seen.append(current.get()), start(thread))[1])
+    token = current.set("call")
+    thread = _process.new_thread("test", lambda: seen.append(current.get()))
+    thread.start()
+    thread.join()
+    current.reset(token)
+    assert seen == ["none", "none"]

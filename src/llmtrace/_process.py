@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Hashable
+from contextvars import Context
 from types import MethodType
 from typing import Any
 
@@ -129,9 +130,20 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=_hold_locks, after_in_parent=_release_locks, after_in_child=_run_fork_callbacks)
 
 
+class _Thread(threading.Thread):
+    """Thread that starts in an empty context.
+
+    Python 3.14 and OpenTelemetry's package for ``threading`` have threads keep the context that starts them. This one
+    may be a call's, whose span would then live as long as the thread and be the parent of what the thread traces.
+    """
+
+    def start(self) -> None:
+        Context().run(super().start)
+
+
 def new_thread(name: str, run: Callable[..., object], *args: object) -> threading.Thread:
     """Return a daemon thread named ``llmtrace-<name>``, not started yet."""
-    return threading.Thread(target=run, args=args, name=f"llmtrace-{name}", daemon=True)
+    return _Thread(target=run, args=args, name=f"llmtrace-{name}", daemon=True)
 
 
 def is_gevent_patched() -> bool:

@@ -138,6 +138,7 @@ def test_doctor_reports_broken_packages_and_internal_errors(
         ("langfuse", "switch off langfuse.openai (import openai itself)"),
         ("opentelemetry_instrumentation_anthropic", "switch off AnthropicInstrumentor().instrument()"),
         ("openinference-instrumentation-groq", "nothing to switch off"),
+        ("strands-agents", "nothing to switch off"),
         ("openinference-instrumentation", None),
         ("opentelemetry-instrumentation-fastapi", None),
     ],

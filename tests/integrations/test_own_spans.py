@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
 import pytest
-from agent_server import INPUT, OUTPUT, AgentServer, check_money, provider_and_exporter, tree
+from agent_server import INPUT, OUTPUT, AgentServer, check_money, only, provider_and_exporter, tree
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -19,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*PROGRESSIVE_SSE_STREAMING"),  # of ADK before 2.13
 ]
 AGENT_TREE = ["execute_tool weather", "  retrieval"]
+CYCLE = "execute_event_loop_cycle"
 
 
 @pytest.fixture
@@ -192,3 +195,140 @@ async def test_budget_counts_the_streamed_calls_of_google_adk(adk: Adk) -> None:
             pass
     assert [call.outcome for call in calls] == ["ok", "blocked"]
     assert [chat.get("llm.cost.total", 0) > 0 for chat in adk.chats()] == [True, False]
+
+
+def check_calls(spans: Any, *, streamed: bool) -> None:
+    """Check two calls of a run under the tag, the prompt and the tool's documents, and the sum on the agent's span."""
+    check_money(spans, calls=2)
+    assert document_ids(spans, "chat") == [None, ("d1",)]
+    for span in spans:
+        if span.name.startswith("chat"):
+            found = span.attributes
+            assert (found["llmtrace.feature"], found["gen_ai.prompt.version"]) == ("trip", "3")
+            assert ("llmtrace.stream.time_to_first_token" in found) is streamed
+    agent = only(spans, "invoke_agent meteo").attributes
+    assert agent is not None
+    sums = {name: agent.get(f"gen_ai.aggregated_usage.{name}") for name in ("input_tokens", "output_tokens")}
+    assert sums == {"input_tokens": 2 * INPUT, "output_tokens": 2 * OUTPUT}
+
+
+@pytest.fixture
+def global_provider(telemetry: Any, monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """The exporter of a provider that is the global one during the test."""
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", telemetry[0])
+    exporter: InMemorySpanExporter = telemetry[1]
+    return exporter
+
+
+@pytest.fixture
+def agent_framework(global_provider: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package, with its spans on, which the first releases leave off."""
+    observability = pytest.importorskip("agent_framework.observability")
+    monkeypatch.setattr(observability.OBSERVABILITY_SETTINGS, "enable_instrumentation", True)
+    return pytest.importorskip("agent_framework")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_calls_join_the_spans_of_agent_framework(
+    agent_framework: Any, global_provider: InMemorySpanExporter, streamed: bool
+) -> None:
+    """Its chat spans get cost, tags, prompt and timings, and its agent's span the sum by another name."""
+    client = pytest.importorskip("agent_framework.openai").OpenAIChatCompletionClient("gpt-4o-mini")
+    agent = agent_framework.Agent(client, name="meteo", tools=[weather])
+    with llmtrace.tag(feature="trip"), llmtrace.prompt("brief", version="3"):
+        if streamed:
+            async for _ in agent.run("weather?", stream=True):
+                pass
+        else:
+            await agent.run("weather?")
+    llmtrace.flush()
+    spans = global_provider.get_finished_spans()
+    chat = "  chat gpt-4o-mini"
+    assert tree(spans) == ["invoke_agent meteo", chat, *(f"  {line}" for line in AGENT_TREE), chat]
+    check_calls(spans, streamed=streamed)
+
+
+async def test_agent_without_spans_of_calls_keeps_its_token_counts(
+    agent_framework: Any, global_provider: InMemorySpanExporter
+) -> None:
+    """An agent of the Agent Framework whose model has no spans is the only one with the usage of its calls."""
+
+    class Model(agent_framework.BaseChatClient):  # type: ignore[misc]
+        def _inner_get_response(self, **_: Any) -> Any:
+            async def respond() -> Any:
+                usage = agent_framework.UsageDetails(input_token_count=INPUT, output_token_count=OUTPUT)
+                message = agent_framework.Message(role="assistant", contents=["sunny"])
+                return agent_framework.ChatResponse(messages=[message], usage_details=usage)
+
+            return respond()
+
+    await agent_framework.Agent(Model(), name="meteo").run("weather?")
+    (span,) = global_provider.get_finished_spans()
+    assert span.name == "invoke_agent meteo"
+    assert (span.attributes or {})["gen_ai.usage.input_tokens"] == INPUT
+
+
+@pytest.mark.parametrize("way", ["sync", "async", "streamed"])
+async def test_calls_join_the_spans_of_strands(
+    global_provider: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, way: str
+) -> None:
+    """Its chat spans get cost, tags, prompt and timings, and its agent's span the sum by another name."""
+    strands = pytest.importorskip("strands")
+    models = pytest.importorskip("strands.models.openai")
+    threads = pytest.importorskip("opentelemetry.instrumentation.threading")
+    request.addfinalizer(threads.ThreadingInstrumentor().uninstrument)  # which its tracer has instrumented
+    monkeypatch.setattr("strands.telemetry.tracer._tracer_instance", None)
+    model = models.OpenAIModel(model_id="gpt-4o-mini")
+    agent = strands.Agent(model, name="meteo", tools=[strands.tool(weather)], callback_handler=None)
+    with llmtrace.tag(feature="trip"), llmtrace.prompt("brief", version="3"), llmtrace.workflow("ask"):
+        if way == "sync":
+            await asyncio.to_thread(agent, "weather?")
+        elif way == "async":
+            await agent.invoke_async("weather?")
+        else:
+            async for _ in agent.stream_async("weather?"):
+                pass
+    llmtrace.flush()
+    spans = global_provider.get_finished_spans()
+    first = [f"    {CYCLE}", "      chat", *(f"      {line}" for line in AGENT_TREE)]
+    assert tree(spans) == ["invoke_workflow ask", "  invoke_agent meteo", *first, f"    {CYCLE}", "      chat"]
+    check_calls(spans, streamed=True)
+
+
+async def test_spans_of_mcp_have_the_calls_of_a_server_below_them(
+    global_provider: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool of a server is a span of the SDK; a call that it makes is below, and its documents reach the answer."""
+    mcp = pytest.importorskip("mcp")
+    server_module = pytest.importorskip("mcp.server")
+    pytest.importorskip("mcp.shared._otel", reason="this release has no spans")
+    openai = pytest.importorskip("openai")
+    # The module keeps its tracer: set it before the first message.
+    monkeypatch.setattr("mcp.shared._otel._tracer", trace.get_tracer("mcp-python-sdk"))
+    server = server_module.MCPServer("atlas")
+    client = openai.AsyncOpenAI()
+
+    async def ask() -> str:
+        messages = [{"role": "user", "content": "weather?"}]
+        answer = await client.chat.completions.create(model="gpt-4o-mini", messages=messages)
+        return str(answer.choices[0].message.content)
+
+    @server.tool(name="weather")  # type: ignore[untyped-decorator]
+    async def summarize(city: str) -> str:
+        return f"{await weather(city)} {await ask()}"
+
+    async with mcp.Client(server) as session:
+        with llmtrace.tag(feature="trip"), llmtrace.agent("meteo"):
+            await ask()
+            await session.call_tool("weather", {"city": "Paris"})
+            await ask()
+    llmtrace.flush()
+    # Releases differ in the messages that they send to connect and to learn about the tools.
+    others = ("initialize", "notifications", "server", "tools/list")
+    spans = tuple(span for span in global_provider.get_finished_spans() if not span.name.startswith(others))
+    tool = ["  tools/call weather", "    retrieval", "    chat gpt-4o-mini"]
+    assert tree(spans) == ["invoke_agent meteo", "  chat gpt-4o-mini", *tool, "  chat gpt-4o-mini"]
+    check_money(spans, calls=3)
+    assert document_ids(spans, "chat") == [None, ("d1",), ("d1",)]
+    features = {(span.attributes or {}).get("llmtrace.feature") for span in spans if span.name.startswith("chat")}
+    assert features == {"trip"}

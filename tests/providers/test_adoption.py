@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, use_span
 
 import llmtrace
 from llmtrace._compat.opentelemetry_context import SUPPRESS_KEY
@@ -334,6 +335,18 @@ class Slotted:
         self.attributes.update(attributes)
 
     def end(self) -> None: ...
+
+
+def test_span_that_its_owner_never_ends_ends_with_its_call(scene: Scene) -> None:
+    """A framework may drop its span with a stream that is left early; the span is exported once it is collected."""
+    span = scene.tracer.start_span("chat", attributes=CHAT_SPAN)
+    with use_span(span):
+        scene.ask()
+    del span
+    gc.collect()
+    (reported,) = scene.reported()
+    assert reported.items() >= USAGE.items()
+    assert "llm.cost.total" in reported
 
 
 def test_span_without_observable_end_is_completed_at_once() -> None:

@@ -23,6 +23,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from llmtrace.report.aggregate import report
 from llmtrace.report.select import Selection
+from llmtrace.store.columns import is_call
 from llmtrace.store.exporter import StoreExporter
 from llmtrace.store.parquet import write_parquet
 from llmtrace.store.prune import prune
@@ -107,6 +108,22 @@ def test_span_with_unusual_attribute_values_is_stored(tmp_path: Path, attributes
         groups = dict(report(connection, Selection(), ()).rows)
     assert groups[()].calls == 1
     assert (groups[()].input, groups[()].output, groups[()].priced) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes", "expected"),
+    [
+        ("strands.telemetry.tracer", {"gen_ai.operation.name": "chat"}, True),
+        ("strands.telemetry.tracer", {"gen_ai.operation.name": "execute_event_loop_cycle"}, False),
+        ("strands.telemetry.tracer", {"gen_ai.operation.name": "invoke_agent", "gen_ai.usage.input_tokens": 9}, False),
+        ("openlit", {"gen_ai.operation.name": "image", "gen_ai.usage.input_tokens": 9}, True),
+        ("llmtrace.openai", {"gen_ai.operation.name": "moderation"}, True),
+    ],
+)
+def test_step_of_a_framework_is_not_a_call(scope: str, attributes: dict[str, Any], expected: bool) -> None:
+    """A span of another package with an operation of its own is a call only if it has usage."""
+    span = StoredSpan("1" * 32, "2" * 16, None, "step", START, START + 5, attributes=attributes, scope=(scope, None))
+    assert is_call(span) is expected
 
 
 def _write_many(path: str, number: int, spans: int) -> None:

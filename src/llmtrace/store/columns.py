@@ -15,15 +15,22 @@ from .span_codec import StoredSpan
 _NOT_CALLS = frozenset(
     {"retrieval", "execute_tool", "invoke_agent", "create_agent", "invoke_workflow", "plan", "render_prompt"}
 )
+_INFERENCE = frozenset({"chat", "embeddings", "generate_content", "text_completion"})
 _TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
 MAX_INTEGER = 2**63 - 1
 """Largest integer that SQLite stores."""
 
 
 def is_call(span: StoredSpan) -> bool:
-    """Return True if the span is a call to a model, not a retrieval, a tool, an agent or a workflow."""
+    """Return True if the span is a call to a model, not a retrieval, a tool, an agent or a workflow.
+
+    Frameworks have operations of their own. A span of theirs with an unknown operation is a call if it has usage.
+    """
     operation = names.operation_of(span.attributes)
-    return isinstance(operation, str) and operation not in _NOT_CALLS
+    if not isinstance(operation, str) or operation in _NOT_CALLS:
+        return False
+    own = span.scope[0].partition(".")[0] in ("", "llmtrace")
+    return own or operation in _INFERENCE or any(names.USAGE[name] in span.attributes for name in ("input", "output"))
 
 
 def dimensions_of(span: StoredSpan) -> tuple[Any, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
+from time import time_ns
 from typing import Any
 
 from opentelemetry.trace import SpanContext
 
 from .._compat.span_attributes import limits_of, set_attributes, set_lazily, spare_room
 from .._errors import attempt
+from ..capture import worker
 from .attributes import Attributes
 from .importance import within
 
@@ -26,7 +29,7 @@ def has_usage(names: Collection[str]) -> bool:
 class JoinedSpan:
     """Span whose ``end`` is intercepted to add the attributes that its owner has not written."""
 
-    __slots__ = ("_end", "_late", "_make", "completed", "missed", "notify", "span")
+    __slots__ = ("_call_ended_ns", "_end", "_late", "_make", "completed", "missed", "notify", "span")
 
     def __init__(self, span: Any) -> None:
         """Intercept the end of ``span``, if it is recording."""
@@ -39,12 +42,14 @@ class JoinedSpan:
         """Weak reference to a function that ends the call, if it can, when the owner ends the span."""
         self._make: Make | None = None
         self._late = False
+        self._call_ended_ns = 0
         self._end: Callable[..., object] | None = None
         if span.is_recording():
             end = span.end
             try:
                 span.end = self._intercept
                 self._end = end
+                worker.start()  # it may have to end the span
             except (AttributeError, TypeError):  # a class with __slots__, or one written in C
                 self._end = None
 
@@ -60,7 +65,7 @@ class JoinedSpan:
         """
         if self.missed or self.completed:
             return
-        self._make, self._late = make, late
+        self._make, self._late, self._call_ended_ns = make, late, time_ns()
         if self._end is None and not late:
             self._complete(spare=True)
 
@@ -73,6 +78,16 @@ class JoinedSpan:
             attempt("complete the span of another instrumentation", self._restore_and_complete, end)
         finally:
             end(*args, **kwargs)
+
+    def __del__(self) -> None:
+        """Have the worker end a span that its owner has dropped, as some do with a stream that is left early."""
+        if self._end is not None and not sys.is_finalizing():
+            attempt("end a dropped span", worker.submit, self._end_dropped)
+
+    def _end_dropped(self) -> None:
+        attempt("end a call with the span of another instrumentation", self._notify)
+        if self._make is not None and vars(self.span).get("end") == self._intercept:
+            self._intercept(self._call_ended_ns)
 
     def _notify(self) -> None:
         notify = None if self.notify is None or self._make is not None else self.notify()
