@@ -102,7 +102,7 @@ class DocumentContext:
     __slots__ = ("_owner", "inherited", "retrieved", "shared")
 
     def __init__(self, inherited: tuple[Document, ...] = (), owner: ExecutionPath | None = None) -> None:
-        self.inherited = inherited
+        self.inherited: tuple[Document, ...] = inherited
         self._owner = None if owner is None else weakref.ref(owner)
         self.shared: bool = False
         self.retrieved: list[_Retrieved] = []
