@@ -150,8 +150,6 @@ class DocumentContext:
 
     def all_documents(self) -> tuple[tuple[Document, ...], bool]:
         """Return all documents retrieved inside the block, and true if they replace those retrieved before it."""
-        if not self.retrieved:
-            return (), False
         by_id: dict[str, Document] = {}
         replace = False
         for entry in list(self.retrieved):

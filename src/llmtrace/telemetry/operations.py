@@ -24,7 +24,7 @@ from opentelemetry.trace import (
 )
 
 from .._compat.span_attributes import limits_of, make_encodable, set_attributes, set_lazily
-from .._errors import log_internal_error
+from .._errors import attempt
 from .._read import put
 from .._text import encodable
 from ..capture import worker
@@ -189,10 +189,7 @@ class OperationSpans(SpanWriter):
 
     def _end(self, operation: Operation, end_time: int | None) -> None:
         if self.observe is not None:
-            try:
-                self.observe(operation)
-            except Exception:
-                log_internal_error("record the metrics of an operation")
+            attempt("record the metrics of an operation", self.observe, operation)
         span = operation.span
         try:
             if not self._write_lazily(operation) and span.is_recording():
